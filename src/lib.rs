@@ -1,0 +1,8 @@
+//! Keyfob, the OAuth 2.0 authorization helper and token broker for Teslascope.
+//!
+//! The modules in reading order: the words first, then what is built from them.
+
+/// The two things that only the system can tell: the time and randomness.
+pub mod ambient;
+/// The words of the field, pure: no I/O, no async.
+pub mod domain;
