@@ -6,3 +6,5 @@
 pub mod ambient;
 /// The words of the field, pure: no I/O, no async.
 pub mod domain;
+/// Encryption at rest.
+pub mod vault;

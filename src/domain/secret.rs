@@ -40,6 +40,8 @@ kinds! {
     Password = "password";
     /// A grant's own key.
     DataKey = "data_key";
+    /// A master key, as the line of the key file that holds it.
+    MasterKey = "master_key";
     /// A known value that proves that a key opens a database.
     Canary = "canary";
     /// The one-time token of the first setup.
