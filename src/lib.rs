@@ -8,3 +8,5 @@ pub mod ambient;
 pub mod domain;
 /// Encryption at rest.
 pub mod vault;
+/// What is kept: one SQLite file.
+pub mod store;

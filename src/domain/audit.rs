@@ -30,7 +30,7 @@ pub struct AuditEvent {
     /// The scope that the path needed.
     pub scope: Option<Scope>,
     /// `allowed`, or the refusal's code.
-    pub decision: &'static str,
+    pub decision: std::borrow::Cow<'static, str>,
     /// The status that the app got; none while a command's outcome is not known.
     pub status: Option<u16>,
     /// How long it took.

@@ -135,6 +135,18 @@ impl ScopeSet {
         Self(scope.bit())
     }
 
+    /// As bits in the order of [`Scope::ALL`], as the store keeps it.
+    #[must_use]
+    pub const fn bits(self) -> u8 {
+        self.0
+    }
+
+    /// From kept bits; bits that are no scope are dropped.
+    #[must_use]
+    pub const fn from_bits(bits: u8) -> Self {
+        Self(bits & Self::ALL.0)
+    }
+
     /// Whether the scope is in it.
     #[must_use]
     pub const fn contains(self, scope: Scope) -> bool {

@@ -1,0 +1,118 @@
+//! Authorization requests that were begun and not yet answered (RFC 6749 4.1.1).
+
+use super::columns::{Columns, bits, key};
+use super::{Result, Store};
+use crate::domain::app::KeyHash;
+use crate::domain::id::{GrantId, UserId};
+use crate::domain::scope::ScopeSet;
+use crate::domain::secret::{CodeVerifier, Sealed};
+use crate::domain::time::Timestamp;
+use crate::domain::user::Label;
+
+/// An authorization request as it is kept while the person is at the provider.
+#[derive(Clone, Debug)]
+pub struct KeptRequest {
+    /// The digest of its state.
+    pub state_hash: KeyHash,
+    /// Who began it.
+    pub user: UserId,
+    /// The digest of the session that began it.
+    pub browser_hash: KeyHash,
+    /// The grant that it renews or widens; none for a new one.
+    pub grant: Option<GrantId>,
+    /// What the grant will be called.
+    pub label: Label,
+    /// What was asked for.
+    pub scopes: ScopeSet,
+    /// The code verifier (RFC 7636), sealed.
+    pub verifier: Sealed<CodeVerifier>,
+    /// The redirect URI that was sent, to be repeated at the token endpoint.
+    pub redirect_uri: String,
+    /// Where in Keyfob to go afterwards.
+    pub return_to: Option<String>,
+    /// When it was begun.
+    pub begun_at: Timestamp,
+    /// Until when an answer is taken.
+    pub expires_at: Timestamp,
+}
+
+impl Store {
+    /// Keeps a request; of one user the 20 newest stay.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn keep_authorization(&self, request: &KeptRequest) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query(
+            "INSERT INTO authorization_requests (state_hash, user, browser_hash, grant_id, label, scopes, verifier, redirect_uri, return_to, begun_at, expires_at) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        )
+        .bind(request.state_hash.as_bytes().as_slice())
+        .bind(key(&request.user))
+        .bind(request.browser_hash.as_bytes().as_slice())
+        .bind(request.grant.as_ref().map(key))
+        .bind(request.label.as_str())
+        .bind(bits(request.scopes))
+        .bind(request.verifier.envelope())
+        .bind(&request.redirect_uri)
+        .bind(&request.return_to)
+        .bind(request.begun_at.millis())
+        .bind(request.expires_at.millis())
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query(
+            "DELETE FROM authorization_requests WHERE user = $1 AND state_hash NOT IN \
+             (SELECT state_hash FROM authorization_requests WHERE user = $1 ORDER BY begun_at DESC LIMIT 20)",
+        )
+        .bind(key(&request.user))
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Takes a request out by its state: whoever comes second finds none. Expired ones are given too, to be told apart.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn take_authorization(&self, state_hash: KeyHash) -> Result<Option<KeptRequest>> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query("DELETE FROM authorization_requests WHERE state_hash = $1 RETURNING *")
+            .bind(state_hash.as_bytes().as_slice())
+            .fetch_optional(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        row.map(|row| {
+            let row = Columns(&row);
+            Ok(KeptRequest {
+                state_hash: row.hash("state_hash")?,
+                user: row.id("user")?,
+                browser_hash: row.hash("browser_hash")?,
+                grant: row.id_or_none("grant_id")?,
+                label: row.parsed("label")?,
+                scopes: row.scopes("scopes")?,
+                verifier: Sealed::from_envelope(row.bytes("verifier")?),
+                redirect_uri: row.text("redirect_uri")?,
+                return_to: row.text_or_none("return_to")?,
+                begun_at: row.time("begun_at")?,
+                expires_at: row.time("expires_at")?,
+            })
+        })
+        .transpose()
+    }
+
+    /// When this user last began a request that was never answered, if one is open.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn find_open_authorization(&self, user: UserId, now: Timestamp) -> Result<Option<Timestamp>> {
+        let row = sqlx::query(
+            "SELECT max(begun_at) AS begun_at FROM authorization_requests WHERE user = $1 AND expires_at > $2",
+        )
+        .bind(key(&user))
+        .bind(now.millis())
+        .fetch_one(&self.read)
+        .await?;
+        Columns(&row).time_or_none("begun_at")
+    }
+}

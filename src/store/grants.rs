@@ -1,0 +1,406 @@
+//! Grants and their sealed tokens.
+
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Sqlite};
+
+use super::columns::{Columns, bits, key};
+use super::{Result, Store};
+use crate::domain::grant::{Binding, ConsentReason, Grant, GrantStatus, ScopesSource};
+use crate::domain::id::{GrantId, UserId};
+use crate::domain::scope::{Scope, ScopeSet};
+use crate::domain::secret::{AccessToken, DataKey, RefreshToken, Sealed};
+use crate::domain::time::Timestamp;
+use crate::domain::user::Label;
+
+/// A grant with its sealed secrets; a disconnected one has none.
+#[derive(Clone, Debug)]
+pub struct GrantRecord {
+    /// What may be shown.
+    pub grant: Grant,
+    /// Its own key, sealed under a master key.
+    pub data_key: Option<Sealed<DataKey>>,
+    /// The access token, sealed under the data key.
+    pub access_token: Option<Sealed<AccessToken>>,
+    /// The refresh token, sealed under the data key; pasted tokens have none.
+    pub refresh_token: Option<Sealed<RefreshToken>>,
+    /// When the scheduler should look at it.
+    pub due_at: Option<Timestamp>,
+}
+
+/// A token pair on its way to being kept, and what came with it.
+#[derive(Clone, Debug)]
+pub struct KeptTokens {
+    /// The access token, sealed for the new version.
+    pub access_token: Sealed<AccessToken>,
+    /// The refresh token, sealed for the new version.
+    pub refresh_token: Option<Sealed<RefreshToken>>,
+    /// What the provider gave, as far as it is known.
+    pub scopes_granted: ScopeSet,
+    /// How that is known.
+    pub scopes_source: ScopesSource,
+    /// When the access token expires, when that is known.
+    pub expires_at: Option<Timestamp>,
+    /// When the scheduler should look at it again.
+    pub due_at: Option<Timestamp>,
+    /// The provider's name for the account, when the token told.
+    pub provider_account: Option<String>,
+}
+
+/// A new grant on its way to being kept.
+#[derive(Clone, Debug)]
+pub struct NewGrant {
+    /// What may be shown; its `token_version` is the version that the tokens are sealed for.
+    pub grant: Grant,
+    /// Its own key, sealed.
+    pub data_key: Sealed<DataKey>,
+    /// The id of the master key that sealed it.
+    pub master_key_id: String,
+    /// Its tokens.
+    pub tokens: KeptTokens,
+}
+
+/// What became of a conditional write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// It was written.
+    Done,
+    /// Somebody else wrote a newer version first: read again.
+    Outrun,
+    /// The grant was ended meanwhile: never bring it back.
+    Gone,
+}
+
+/// Which grants a listing shows.
+#[derive(Clone, Debug, Default)]
+pub struct GrantFilter {
+    /// Of this user.
+    pub user: Option<UserId>,
+    /// Whose granted scopes hold this one.
+    pub scope: Option<Scope>,
+    /// With this status.
+    pub status: Option<GrantStatus>,
+    /// Whose label or user's name contains this.
+    pub search: Option<String>,
+    /// In this order.
+    pub sort: GrantSort,
+    /// From after this many rows.
+    pub offset: u32,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The orders of a listing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GrantSort {
+    /// Those that need their user first, then newest first.
+    #[default]
+    Attention,
+    /// By user, then label.
+    User,
+    /// Newest first.
+    Created,
+    /// Last used first.
+    LastUsed,
+    /// First to expire first.
+    Expires,
+}
+
+/// A grant in a listing.
+#[derive(Clone, Debug)]
+pub struct ListedGrant {
+    /// The grant.
+    pub grant: Grant,
+    /// Its user's name.
+    pub user_name: String,
+    /// How many live apps can reach it.
+    pub apps: i64,
+}
+
+/// Reads a grant's columns.
+pub(super) fn grant(row: &SqliteRow) -> Result<Grant> {
+    let row = Columns(row);
+    Ok(Grant {
+        id: row.id("id")?,
+        user: row.id("user")?,
+        label: row.parsed("label")?,
+        kind: row.parsed("kind")?,
+        status: row.parsed("status")?,
+        reason: row.parsed_or_none("reason")?,
+        scopes_requested: row.scopes("scopes_requested")?,
+        scopes_granted: row.scopes("scopes_granted")?,
+        scopes_source: row.parsed("scopes_source")?,
+        scopes_used: row.scopes("scopes_used")?,
+        created_at: row.time("created_at")?,
+        refreshed_at: row.time_or_none("refreshed_at")?,
+        last_used_at: row.time_or_none("last_used_at")?,
+        expires_at: row.time_or_none("expires_at")?,
+        token_version: row.int("token_version")?,
+        binding: Binding {
+            api_origin: row.text("api_origin")?,
+            mcp_origin: row.text("mcp_origin")?,
+            token_origin: row.text("token_origin")?,
+            client_id: row.text("client_id")?,
+        },
+        provider_account: row.text_or_none("provider_account")?,
+    })
+}
+
+pub(super) fn record(row: &SqliteRow) -> Result<GrantRecord> {
+    let grant = grant(row)?;
+    let row = Columns(row);
+    Ok(GrantRecord {
+        grant,
+        data_key: row.sealed("data_key")?,
+        access_token: row.sealed("access_token")?,
+        refresh_token: row.sealed("refresh_token")?,
+        due_at: row.time_or_none("due_at")?,
+    })
+}
+
+impl Store {
+    /// Keeps a new grant with its tokens.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn keep_grant(&self, new: &NewGrant) -> Result<()> {
+        let mut tx = self.begin().await?;
+        let (grant, tokens) = (&new.grant, &new.tokens);
+        sqlx::query(
+            "INSERT INTO grants (id, user, label, kind, status, scopes_requested, scopes_granted, scopes_source, created_at, refreshed_at, \
+             expires_at, due_at, token_version, data_key, master_key_id, access_token, refresh_token, api_origin, mcp_origin, token_origin, \
+             client_id, provider_account) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, NULL, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
+        )
+        .bind(key(&grant.id))
+        .bind(key(&grant.user))
+        .bind(grant.label.as_str())
+        .bind(grant.kind.as_str())
+        .bind(grant.status.as_str())
+        .bind(bits(grant.scopes_requested))
+        .bind(bits(tokens.scopes_granted))
+        .bind(tokens.scopes_source.as_str())
+        .bind(grant.created_at.millis())
+        .bind(tokens.expires_at.map(Timestamp::millis))
+        .bind(tokens.due_at.map(Timestamp::millis))
+        .bind(grant.token_version)
+        .bind(new.data_key.envelope())
+        .bind(&new.master_key_id)
+        .bind(tokens.access_token.envelope())
+        .bind(tokens.refresh_token.as_ref().map(Sealed::envelope))
+        .bind(&grant.binding.api_origin)
+        .bind(&grant.binding.mcp_origin)
+        .bind(&grant.binding.token_origin)
+        .bind(&grant.binding.client_id)
+        .bind(&tokens.provider_account)
+        .execute(&mut *tx)
+        .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Puts a renewal's tokens in place of whatever version stands, and makes the grant active: its user has just consented anew.
+    /// `scopes_requested` and the binding become the renewal's. `Gone` when the grant was disconnected or removed.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn replace_tokens_by_consent(
+        &self,
+        id: GrantId,
+        requested: ScopeSet,
+        binding: &Binding,
+        tokens: &KeptTokens,
+        new_version: i64,
+        now: Timestamp,
+    ) -> Result<Swap> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(
+            "UPDATE grants SET status = 'active', reason = NULL, scopes_requested = $2, scopes_granted = $3, scopes_source = $4, \
+             refreshed_at = $5, expires_at = $6, due_at = $7, token_version = $8, access_token = $9, refresh_token = $10, \
+             api_origin = $11, mcp_origin = $12, token_origin = $13, client_id = $14, provider_account = coalesce($15, provider_account), \
+             lease_owner = NULL \
+             WHERE id = $1 AND token_version < $8 AND status <> 'disconnected'",
+        )
+        .bind(key(&id))
+        .bind(bits(requested))
+        .bind(bits(tokens.scopes_granted))
+        .bind(tokens.scopes_source.as_str())
+        .bind(now.millis())
+        .bind(tokens.expires_at.map(Timestamp::millis))
+        .bind(tokens.due_at.map(Timestamp::millis))
+        .bind(new_version)
+        .bind(tokens.access_token.envelope())
+        .bind(tokens.refresh_token.as_ref().map(Sealed::envelope))
+        .bind(&binding.api_origin)
+        .bind(&binding.mcp_origin)
+        .bind(&binding.token_origin)
+        .bind(&binding.client_id)
+        .bind(&tokens.provider_account)
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            let status: Option<String> = sqlx::query_scalar("SELECT status FROM grants WHERE id = $1")
+                .bind(key(&id))
+                .fetch_optional(&mut *tx)
+                .await?;
+            return Ok(match status.as_deref() {
+                None | Some("disconnected") => Swap::Gone,
+                Some(_) => Swap::Outrun,
+            });
+        }
+        sqlx::query("DELETE FROM refresh_journal WHERE grant_id = $1").bind(key(&id)).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(Swap::Done)
+    }
+
+    /// Marks a grant as needing its user, if it still holds the version that was judged. `Outrun` when it moved on.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn replace_with_needs_consent(&self, id: GrantId, version: i64, reason: ConsentReason) -> Result<Swap> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query(
+            "UPDATE grants SET status = 'needs_consent', reason = $3, due_at = NULL WHERE id = $1 AND token_version = $2 AND status <> 'disconnected'",
+        )
+        .bind(key(&id))
+        .bind(version)
+        .bind(reason.as_str())
+        .execute(&mut *tx)
+        .await?;
+        if done.rows_affected() == 0 {
+            let status: Option<String> = sqlx::query_scalar("SELECT status FROM grants WHERE id = $1")
+                .bind(key(&id))
+                .fetch_optional(&mut *tx)
+                .await?;
+            return Ok(match status.as_deref() {
+                None | Some("disconnected") => Swap::Gone,
+                Some(_) => Swap::Outrun,
+            });
+        }
+        sqlx::query("DELETE FROM refresh_journal WHERE grant_id = $1 AND spent_version = $2")
+            .bind(key(&id))
+            .bind(version)
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(Swap::Done)
+    }
+
+    /// Ends a grant here and forgets its secrets. Gives what it was, so that it can be revoked at the provider too.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn take_grant_secrets(&self, id: GrantId) -> Result<Option<GrantRecord>> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query("SELECT * FROM grants WHERE id = $1 AND status <> 'disconnected'")
+            .bind(key(&id))
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(row) = row else { return Ok(None) };
+        let record = record(&row)?;
+        sqlx::query(
+            "UPDATE grants SET status = 'disconnected', reason = NULL, due_at = NULL, data_key = NULL, master_key_id = NULL, \
+             access_token = NULL, refresh_token = NULL, lease_owner = NULL WHERE id = $1",
+        )
+        .bind(key(&id))
+        .execute(&mut *tx)
+        .await?;
+        sqlx::query("DELETE FROM refresh_journal WHERE grant_id = $1").bind(key(&id)).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(Some(record))
+    }
+
+    /// Gives a grant another label. False when it is gone.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn replace_label(&self, id: GrantId, label: &Label) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query("UPDATE grants SET label = $2 WHERE id = $1")
+            .bind(key(&id))
+            .bind(label.as_str())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Finds a grant with its sealed secrets, of this user if one is named.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn find_grant(&self, id: GrantId, of: Option<UserId>) -> Result<Option<GrantRecord>> {
+        let row = sqlx::query("SELECT * FROM grants WHERE id = $1 AND ($2 IS NULL OR user = $2)")
+            .bind(key(&id))
+            .bind(of.as_ref().map(key))
+            .fetch_optional(&self.read)
+            .await?;
+        row.as_ref().map(record).transpose()
+    }
+
+    /// Every grant that still has secrets, for the memory of a starting process.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn list_live_grants(&self) -> Result<Vec<GrantRecord>> {
+        let rows = sqlx::query("SELECT * FROM grants WHERE status <> 'disconnected'").fetch_all(&self.read).await?;
+        rows.iter().map(record).collect()
+    }
+
+    /// A page of the listing.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn list_grants(&self, filter: &GrantFilter) -> Result<Vec<ListedGrant>> {
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT g.*, u.name AS user_name, (SELECT count(*) FROM apps a WHERE a.user = g.user AND a.revoked_at IS NULL \
+             AND (a.grant_id IS NULL OR a.grant_id = g.id) AND a.scopes & g.scopes_granted <> 0) AS apps \
+             FROM grants g JOIN users u ON u.id = g.user",
+        );
+        narrow(&mut query, filter);
+        query.push(match filter.sort {
+            GrantSort::Attention => " ORDER BY g.status <> 'needs_consent', g.status = 'disconnected', g.id DESC",
+            GrantSort::User => " ORDER BY u.name_folded, g.label, g.id",
+            GrantSort::Created => " ORDER BY g.id DESC",
+            GrantSort::LastUsed => " ORDER BY g.last_used_at DESC NULLS LAST, g.id",
+            GrantSort::Expires => " ORDER BY g.expires_at NULLS LAST, g.id",
+        });
+        query.push(" LIMIT ").push_bind(i64::from(filter.limit)).push(" OFFSET ").push_bind(i64::from(filter.offset));
+        let rows = query.build().fetch_all(&self.read).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(ListedGrant {
+                    grant: grant(row)?,
+                    user_name: Columns(row).text("user_name")?,
+                    apps: Columns(row).int("apps")?,
+                })
+            })
+            .collect()
+    }
+
+    /// How many grants a filter lets through.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn count_grants(&self, filter: &GrantFilter) -> Result<i64> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM grants g JOIN users u ON u.id = g.user");
+        narrow(&mut query, filter);
+        Ok(query.build_query_scalar().fetch_one(&self.read).await?)
+    }
+}
+
+fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
+    query.push(" WHERE true");
+    if let Some(user) = &filter.user {
+        query.push(" AND g.user = ").push_bind(user.as_bytes().to_vec());
+    }
+    if let Some(scope) = filter.scope {
+        query.push(" AND g.scopes_granted & ").push_bind(bits(ScopeSet::of(scope))).push(" <> 0");
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND g.status = ").push_bind(status.as_str());
+    }
+    if let Some(search) = filter.search.as_deref().filter(|text| !text.is_empty()) {
+        query.push(" AND (instr(lower(g.label), ").push_bind(search.to_lowercase());
+        query.push(") > 0 OR instr(u.name_folded, ").push_bind(search.to_lowercase()).push(") > 0)");
+    }
+}

@@ -1,0 +1,200 @@
+//! What is kept: one SQLite file. sqlx stays in here.
+//!
+//! [`Store`] is a struct over SQLite and as narrow as a trait would be: every method is one atomic promise in our own types,
+//! so that no transaction crosses this boundary and none is held across a call to the network.
+
+mod admin_keys;
+mod apps;
+mod audit;
+mod authorizations;
+mod changes;
+mod columns;
+mod grants;
+mod inspect;
+mod meta;
+mod sessions;
+mod users;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{Sqlite, Transaction};
+
+pub use admin_keys::AdminKeyFound;
+pub use apps::{AppFilter, AppRecord, KeptKey, NewApp};
+pub use audit::{AuditFilter, AuditPage, Usage};
+pub use authorizations::KeptRequest;
+pub use changes::{Change, Changes};
+pub use grants::{GrantFilter, GrantRecord, GrantSort, KeptTokens, ListedGrant, NewGrant, Swap};
+pub use inspect::{Inspection, inspect};
+pub use sessions::KeptSession;
+pub use users::{Made, PasswordRecord, Removal};
+
+/// How long a writer waits for another process's transaction.
+const BUSY: Duration = Duration::from_secs(5);
+/// The schema's version: the number of the last migration.
+pub const SCHEMA_VERSION: i64 = 1;
+
+static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+/// The database could not do what was asked; nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Disk full, read-only, locked, or an I/O error: worth trying again.
+    #[error("the database is not available: {0}")]
+    Unavailable(String),
+    /// What was read is not what was written.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+}
+
+/// The database could not be opened; it was not changed.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// It was written by a later version of Keyfob.
+    #[error(
+        "the database was written by a newer version of Keyfob (schema {found}, this binary knows {SCHEMA_VERSION})"
+    )]
+    Newer {
+        /// Its schema's version.
+        found: i64,
+    },
+    /// It is no database, or damaged.
+    #[error("the database is damaged: {0}")]
+    Damaged(String),
+    /// It can't be read or written.
+    #[error("the database can't be opened: {0}")]
+    Unavailable(String),
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let text = error.to_string();
+        match error.as_database_error().and_then(|e| e.code()).as_deref() {
+            // SQLITE_CORRUPT and SQLITE_NOTADB with their extended codes.
+            Some("11" | "26" | "267" | "523" | "779") => Self::Damaged(text),
+            _ if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => Self::Damaged(text),
+            _ => Self::Unavailable(text),
+        }
+    }
+}
+
+impl From<StoreError> for OpenError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(cause) => Self::Unavailable(cause),
+            StoreError::Damaged(cause) => Self::Damaged(cause),
+        }
+    }
+}
+
+impl From<sqlx::Error> for OpenError {
+    fn from(error: sqlx::Error) -> Self {
+        StoreError::from(error).into()
+    }
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+type Tx = Transaction<'static, Sqlite>;
+
+/// The one handle to what is kept. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Store {
+    write: SqlitePool,
+    read: SqlitePool,
+    path: PathBuf,
+}
+
+impl Store {
+    /// Opens the database file, making it (owner-only) when there is none, and brings its schema up to date.
+    ///
+    /// The caller has looked at an existing file with [`inspect`] and has checked the master key against its canary.
+    ///
+    /// # Errors
+    /// [`OpenError`]; the file is then as it was.
+    pub async fn open(path: &Path) -> std::result::Result<Self, OpenError> {
+        if !path.exists() {
+            make_owner_only(path).map_err(|e| OpenError::Unavailable(format!("{}: {e}", path.display())))?;
+        }
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .foreign_keys(true)
+            .busy_timeout(BUSY)
+            .pragma("trusted_schema", "OFF")
+            .pragma("secure_delete", "ON")
+            .pragma("journal_size_limit", "16777216");
+        let write = pool(1, 1).connect_with(options.clone()).await?;
+        migrate(&write).await?;
+        let read = pool(1, 3).connect_with(options.pragma("query_only", "ON")).await?;
+        Ok(Self { write, read, path: path.to_owned() })
+    }
+
+    /// Where the database file is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A transaction that holds the write lock from its start, so that what it reads is what it changes.
+    async fn begin(&self) -> Result<Tx> {
+        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+    }
+
+    /// Whether a write would go through now.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub async fn check_writable(&self) -> Result<()> {
+        let mut tx = self.begin().await?;
+        sqlx::query("INSERT INTO meta (name, value) VALUES ('write_check', x'00') ON CONFLICT DO UPDATE SET value = excluded.value")
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(())
+    }
+
+    /// Writes the log back into the database file and closes it.
+    pub async fn close(&self) {
+        self.read.close().await;
+        if let Err(cause) = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&self.write).await {
+            tracing::debug!(error = %cause, "the write-ahead log was not written back at the end");
+        }
+        self.write.close().await;
+    }
+}
+
+fn pool(min: u32, max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new()
+        .min_connections(min)
+        .max_connections(max)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .test_before_acquire(false)
+        .acquire_timeout(Duration::from_secs(30))
+}
+
+fn make_owner_only(path: &Path) -> std::io::Result<()> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+        .map(drop)
+        .or_else(|error| if error.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
+}
+
+async fn migrate(pool: &SqlitePool) -> std::result::Result<(), OpenError> {
+    use sqlx::migrate::MigrateError;
+    match MIGRATOR.run(pool).await {
+        Ok(()) => {}
+        Err(MigrateError::VersionMissing(found)) => return Err(OpenError::Newer { found }),
+        Err(MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) => return Err(cause.into()),
+        Err(other) => return Err(OpenError::Damaged(other.to_string())),
+    }
+    sqlx::query("PRAGMA user_version = 1").execute(pool).await?;
+    Ok(())
+}
