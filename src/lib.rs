@@ -6,7 +6,7 @@
 pub mod ambient;
 /// The words of the field, pure: no I/O, no async.
 pub mod domain;
-/// Encryption at rest.
-pub mod vault;
 /// What is kept: one SQLite file.
 pub mod store;
+/// Encryption at rest.
+pub mod vault;
