@@ -10,6 +10,8 @@ pub mod caller;
 pub mod grant;
 /// Identifiers that cannot be mixed up.
 pub mod id;
+/// Query strings as PHP reads them.
+pub mod query;
 /// The path → scope table.
 pub mod route;
 /// The provider's scopes and sets of them.
