@@ -10,5 +10,7 @@ pub mod config;
 pub mod domain;
 /// What is kept: one SQLite file.
 pub mod store;
+/// What an operator sees: log lines, metrics, health.
+pub mod telemetry;
 /// Encryption at rest.
 pub mod vault;
