@@ -147,6 +147,7 @@ CREATE TABLE audit (
     decision    TEXT NOT NULL,
     status      INTEGER,
     duration_ms INTEGER,
+    count       INTEGER NOT NULL DEFAULT 1,
     bytes_up    INTEGER NOT NULL DEFAULT 0,
     bytes_down  INTEGER NOT NULL DEFAULT 0
 ) STRICT;

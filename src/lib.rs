@@ -4,6 +4,8 @@
 
 /// The two things that only the system can tell: the time and randomness.
 pub mod ambient;
+/// What the program does: one file per use case.
+pub mod broker;
 /// Settings: flags over environment over file over defaults.
 pub mod config;
 /// The words of the field, pure: no I/O, no async.

@@ -35,6 +35,8 @@ pub struct AuditEvent {
     pub status: Option<u16>,
     /// How long it took.
     pub duration_ms: Option<i64>,
+    /// How many happenings this row stands for: one, but for counted refusals.
+    pub count: i64,
     /// Bytes of the request's body that were passed on.
     pub bytes_up: i64,
     /// Bytes of the response's body that were passed back.
@@ -107,4 +109,53 @@ pub mod kind {
         ADMIN_KEY_REVOKED,
         MASTER_KEYS,
     ];
+}
+
+impl AuditEvent {
+    /// A change of something, made by `user` when that is known.
+    #[must_use]
+    pub fn change(at: Timestamp, kind: &'static str, user: Option<UserId>) -> Self {
+        Self {
+            id: 0,
+            at,
+            kind,
+            user,
+            app: None,
+            grant: None,
+            method: None,
+            template: None,
+            path: None,
+            scope: None,
+            decision: std::borrow::Cow::Borrowed("done"),
+            status: None,
+            duration_ms: None,
+            count: 1,
+            bytes_up: 0,
+            bytes_down: 0,
+        }
+    }
+
+    /// The same with the app that it is about.
+    #[must_use]
+    pub fn of_app(self, app: AppId) -> Self {
+        Self { app: Some(app), ..self }
+    }
+
+    /// The same with the grant that it is about.
+    #[must_use]
+    pub fn of_grant(self, grant: GrantId) -> Self {
+        Self { grant: Some(grant), ..self }
+    }
+
+    /// The same with what came of it, in one word.
+    #[must_use]
+    pub fn decided(self, decision: &'static str) -> Self {
+        Self { decision: std::borrow::Cow::Borrowed(decision), ..self }
+    }
+
+    /// The same with a few words on what changed; never a secret.
+    #[must_use]
+    pub fn about(self, words: &str) -> Self {
+        Self { path: Some(words.into()), ..self }
+    }
 }

@@ -4,8 +4,6 @@
 pub mod app;
 /// What is remembered of calls and changes.
 pub mod audit;
-/// Who called, and the proof that they may.
-pub mod caller;
 /// The lasting result of an authorization at the provider.
 pub mod grant;
 /// Identifiers that cannot be mixed up.

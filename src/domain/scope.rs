@@ -263,7 +263,7 @@ mod tests {
     #[test]
     fn names_are_the_providers_own() {
         assert_eq!(ScopeSet::ALL.to_string(), "account tesla-accounts vehicles controls mcp:use");
-        assert_eq!(ScopeSet::parse_list("vehicles,controls vehicles").map(|set| set.len()), Ok(2));
+        assert_eq!(ScopeSet::parse_list("vehicles,controls vehicles").map(ScopeSet::len), Ok(2));
         assert_eq!(ScopeSet::parse_list("vehicles Controls"), Err("Controls".to_owned()));
     }
 

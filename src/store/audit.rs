@@ -64,6 +64,7 @@ fn event(row: &SqliteRow) -> Result<AuditEvent> {
         decision: row.text("decision")?.into(),
         status,
         duration_ms: row.int_or_none("duration_ms")?,
+        count: row.int("count")?,
         bytes_up: row.int("bytes_up")?,
         bytes_down: row.int("bytes_down")?,
     })
@@ -72,7 +73,7 @@ fn event(row: &SqliteRow) -> Result<AuditEvent> {
 async fn insert(tx: &mut Tx, events: &[AuditEvent]) -> Result<()> {
     for chunk in events.chunks(ROWS) {
         let mut query = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO audit (at, kind, user, app, grant_id, method, template, path, scope, decision, status, duration_ms, bytes_up, bytes_down) ",
+            "INSERT INTO audit (at, kind, user, app, grant_id, method, template, path, scope, decision, status, duration_ms, count, bytes_up, bytes_down) ",
         );
         query.push_values(chunk, |mut row, event| {
             row.push_bind(event.at.millis())
@@ -83,10 +84,11 @@ async fn insert(tx: &mut Tx, events: &[AuditEvent]) -> Result<()> {
                 .push_bind(event.method.as_deref())
                 .push_bind(event.template.as_deref())
                 .push_bind(event.path.as_deref())
-                .push_bind(event.scope.map(|scope| scope.as_str()))
+                .push_bind(event.scope.map(crate::domain::scope::Scope::as_str))
                 .push_bind(&*event.decision)
                 .push_bind(event.status.map(i64::from))
                 .push_bind(event.duration_ms)
+                .push_bind(event.count)
                 .push_bind(event.bytes_up)
                 .push_bind(event.bytes_down);
         });

@@ -71,7 +71,7 @@ pub enum OpenError {
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let text = error.to_string();
-        match error.as_database_error().and_then(|e| e.code()).as_deref() {
+        match error.as_database_error().and_then(sqlx::error::DatabaseError::code).as_deref() {
             // SQLITE_CORRUPT and SQLITE_NOTADB with their extended codes.
             Some("11" | "26" | "267" | "523" | "779") => Self::Damaged(text),
             _ if matches!(error, sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_)) => Self::Damaged(text),

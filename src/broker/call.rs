@@ -1,0 +1,198 @@
+//! The decision on a proxied call: who calls, whether they may, and which grant serves.
+
+use std::cmp::Reverse;
+use std::sync::Arc;
+
+use super::Broker;
+use super::admission::RateLimited;
+use super::cell::{Bearer, GrantCell, GrantState};
+use super::directory::KeyedApp;
+use crate::domain::app::{APP_KEY_PREFIX, App, KeyHash, has_key_form};
+use crate::domain::grant::{ConsentReason, GrantKind};
+use crate::domain::id::GrantId;
+use crate::domain::route::{Need, Route, Upstream};
+use crate::domain::scope::Scope;
+use crate::domain::time::Timestamp;
+
+/// How a key came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyVia {
+    /// In a header.
+    Header,
+    /// In the URL, which only apps made for it may do.
+    Query,
+}
+
+/// Why a key is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyRefusal {
+    /// It is no key, or a revoked one, or its user is shut out, or it may not come in the URL.
+    Invalid,
+    /// Its app or its overlap is past its time.
+    Expired,
+}
+
+/// Whoever showed a valid app key.
+#[derive(Clone)]
+pub struct Caller(KeyedApp);
+
+/// The proof that a call may go on: only [`Caller::permit`] makes one.
+#[derive(Clone)]
+pub struct Permit {
+    keyed: KeyedApp,
+    route: Route,
+}
+
+/// The grant that serves a call.
+#[derive(Clone, Debug)]
+pub struct Chosen {
+    pub(super) cell: Arc<GrantCell>,
+}
+
+/// Why no grant serves a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GrantRefusal {
+    /// None holds the scope.
+    NoGrant {
+        /// One does, but holds more than this app may use, and on `/mcp` the tool is named in the body.
+        make_narrower: bool,
+    },
+    /// There is one, but its user must act.
+    NeedsConsent {
+        /// Which.
+        grant: GrantId,
+        /// Why.
+        reason: ConsentReason,
+    },
+}
+
+impl Caller {
+    /// The app that called.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.0.app
+    }
+
+    /// The proof that this app may take this route.
+    ///
+    /// # Errors
+    /// The scope that the app lacks.
+    pub fn permit(self, route: Route) -> Result<Permit, Scope> {
+        match route.need {
+            Need::Scope(scope) if !self.0.app.scopes.contains(scope) => Err(scope),
+            Need::Scope(_) | Need::Public => Ok(Permit { keyed: self.0, route }),
+        }
+    }
+}
+
+impl Permit {
+    /// Who calls.
+    #[must_use]
+    pub fn app(&self) -> &Arc<App> {
+        &self.keyed.app
+    }
+
+    /// What is called.
+    #[must_use]
+    pub const fn route(&self) -> &Route {
+        &self.route
+    }
+}
+
+impl Chosen {
+    /// The grant.
+    #[must_use]
+    pub fn grant(&self) -> GrantId {
+        self.cell.id
+    }
+}
+
+impl Broker {
+    /// Whose key this is, by memory alone.
+    ///
+    /// # Errors
+    /// [`KeyRefusal`]
+    pub fn caller(&self, presented: &[u8], via: KeyVia) -> Result<Caller, KeyRefusal> {
+        if !has_key_form(presented, APP_KEY_PREFIX) {
+            return Err(KeyRefusal::Invalid);
+        }
+        let keyed = self.directory.find_key(&KeyHash::of(presented)).ok_or(KeyRefusal::Invalid)?;
+        let app = &keyed.app;
+        let shut_out = keyed.user.user.load().disabled_at.is_some();
+        if app.revoked_at.is_some() || shut_out || (via == KeyVia::Query && !app.query_key) {
+            return Err(KeyRefusal::Invalid);
+        }
+        if app.expires_at.is_some() || keyed.valid_until.is_some() {
+            let now = self.clock.now();
+            let past = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+            if past(app.expires_at) || past(keyed.valid_until) {
+                return Err(KeyRefusal::Expired);
+            }
+        }
+        Ok(Caller(keyed))
+    }
+
+    /// Whether the app's own rate lets this call in.
+    ///
+    /// # Errors
+    /// When to try again.
+    pub fn admit(&self, permit: &Permit) -> Result<(), RateLimited> {
+        permit.keyed.admission.admit()
+    }
+
+    /// Which grant serves this call: a usable one before one that needs its user, a bearer before a legacy key, then the
+    /// one with the fewest other scopes, then by label. The choice comes first, waiting for a refresh after. Nothing for
+    /// a public route.
+    ///
+    /// # Errors
+    /// [`GrantRefusal`]
+    pub fn choose(&self, permit: &Permit) -> Result<Option<Chosen>, GrantRefusal> {
+        let Need::Scope(scope) = permit.route.need else { return Ok(None) };
+        let app = permit.app();
+        let now = self.clock.now();
+        let mut best: Option<(Arc<GrantCell>, Arc<GrantState>)> = None;
+        let mut make_narrower = false;
+        for cell in permit.keyed.user.grants.load().iter() {
+            if app.grant.is_some_and(|tied| tied != cell.id) {
+                continue;
+            }
+            let state = cell.state();
+            let grant = &state.grant;
+            if !grant.scopes_granted.contains(scope) || (grant.kind == GrantKind::ApiKey && !permit.route.takes_api_key)
+            {
+                continue;
+            }
+            if permit.route.upstream == Upstream::Mcp && !grant.scopes_granted.is_subset_of(app.scopes) {
+                make_narrower = true;
+                continue;
+            }
+            let better = best.as_ref().is_none_or(|(_, held)| rank(&state, now) < rank(held, now));
+            if better {
+                best = Some((Arc::clone(cell), Arc::clone(&state)));
+            }
+        }
+        let Some((cell, state)) = best else { return Err(GrantRefusal::NoGrant { make_narrower }) };
+        match state.usable(now) {
+            Ok(()) => Ok(Some(Chosen { cell })),
+            Err(reason) => Err(GrantRefusal::NeedsConsent { grant: cell.id, reason }),
+        }
+    }
+
+    /// The chosen grant's token if it can be used at once; else wait with [`Broker::wait_for_bearer`].
+    #[must_use]
+    pub fn bearer_now(&self, chosen: &Chosen) -> Option<Arc<Bearer>> {
+        chosen.cell.bearer_now(self.clock.now())
+    }
+}
+
+/// Less is better.
+fn rank(state: &GrantState, now: Timestamp) -> (bool, bool, u32, &str, Reverse<bool>) {
+    let grant = &state.grant;
+    (
+        state.usable(now).is_err(),
+        grant.kind == GrantKind::ApiKey,
+        grant.scopes_granted.len(),
+        grant.label.as_str(),
+        Reverse(state.refreshable),
+    )
+}

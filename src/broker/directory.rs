@@ -1,0 +1,378 @@
+//! Users, grants and apps in memory, so that a call reads no database: look-ups in shards that are replaced whole, each
+//! change touching only what changed. Filled at start, then by this process's changes at once and other processes' within a second.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::Mutex;
+
+use super::admission::Admission;
+use super::cell::{Bearer, GrantCell, GrantState, access_token_place, token_row};
+use crate::domain::app::Rate;
+use crate::domain::app::{App, KeyHash};
+use crate::domain::grant::Binding;
+use crate::domain::id::{AppId, GrantId, UserId};
+use crate::domain::time::Timestamp;
+use crate::domain::user::User;
+use crate::store::{Change, GrantRecord, KeptKey, Store, StoreError};
+use crate::vault::Vault;
+
+const SHARDS: usize = 256;
+
+/// Hashes what is uniform already: digests and the random end of ids.
+#[derive(Default)]
+pub(super) struct Uniform(u64);
+
+impl Hasher for Uniform {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some((_, last)) = bytes.split_last_chunk::<8>() {
+            self.0 = u64::from_le_bytes(*last);
+        }
+    }
+}
+
+type Map<K, V> = HashMap<K, V, BuildHasherDefault<Uniform>>;
+
+/// A map that readers walk without a lock and writers change a 256th of at a time.
+struct Sharded<K, V>(Box<[ArcSwap<Map<K, V>>]>);
+
+impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
+    fn new() -> Self {
+        Self((0..SHARDS).map(|_| ArcSwap::default()).collect())
+    }
+
+    fn shard(&self, key: &K) -> &ArcSwap<Map<K, V>> {
+        let mut hasher = Uniform::default();
+        key.hash(&mut hasher);
+        // The map itself uses the low and the top bits.
+        &self.0[usize::try_from((hasher.finish() >> 24) & 0xff).unwrap_or(0)]
+    }
+
+    fn find<R>(&self, key: &K, read: impl FnOnce(&V) -> R) -> Option<R> {
+        self.shard(key).load().get(key).map(read)
+    }
+
+    fn put(&self, key: &K, value: Option<&V>) {
+        self.shard(key).rcu(|map| {
+            let mut map = Map::clone(map);
+            match value {
+                Some(value) => map.insert(key.clone(), value.clone()),
+                None => map.remove(key),
+            };
+            map
+        });
+    }
+
+    fn fill(&self, entries: Vec<(K, V)>) {
+        let mut maps: Vec<Map<K, V>> = (0..SHARDS).map(|_| Map::default()).collect();
+        for (key, value) in entries {
+            let mut hasher = Uniform::default();
+            key.hash(&mut hasher);
+            maps[usize::try_from((hasher.finish() >> 24) & 0xff).unwrap_or(0)].insert(key, value);
+        }
+        for (shard, map) in self.0.iter().zip(maps) {
+            shard.store(Arc::new(map));
+        }
+    }
+
+    fn values(&self) -> Vec<V> {
+        self.0.iter().flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>()).collect()
+    }
+}
+
+/// A user in memory.
+pub(super) struct UserCell {
+    pub(super) user: ArcSwap<User>,
+    pub(super) grants: ArcSwap<Vec<Arc<GrantCell>>>,
+}
+
+/// An app behind one of its keys.
+#[derive(Clone)]
+pub(super) struct KeyedApp {
+    pub(super) app: Arc<App>,
+    pub(super) user: Arc<UserCell>,
+    pub(super) admission: Arc<Admission>,
+    pub(super) valid_until: Option<Timestamp>,
+}
+
+/// What writers need to know of what stands, behind the one lock that orders them.
+#[derive(Default)]
+struct Ledger {
+    keys_of_app: HashMap<AppId, (UserId, Vec<KeyHash>)>,
+    revision: i64,
+}
+
+/// Users, grants and apps in memory.
+pub struct Directory {
+    keys: Sharded<KeyHash, KeyedApp>,
+    users: Sharded<UserId, Arc<UserCell>>,
+    grants: Sharded<GrantId, Arc<GrantCell>>,
+    ledger: Mutex<Ledger>,
+    store: Store,
+    vault: Vault,
+    binding: Binding,
+    default_rate: Option<Rate>,
+}
+
+impl Directory {
+    /// Reads everything that is live.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn load(
+        store: Store,
+        vault: Vault,
+        binding: Binding,
+        default_rate: Option<Rate>,
+    ) -> Result<Self, StoreError> {
+        let this = Self {
+            keys: Sharded::new(),
+            users: Sharded::new(),
+            grants: Sharded::new(),
+            ledger: Mutex::default(),
+            store,
+            vault,
+            binding,
+            default_rate,
+        };
+        this.read_all(&mut *this.ledger.lock().await).await?;
+        Ok(this)
+    }
+
+    async fn read_all(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
+        // The revision is read first: what changes meanwhile is read twice rather than never.
+        ledger.revision = self.store.revision().await?;
+        let mut users = HashMap::new();
+        let mut after = None;
+        loop {
+            let page = self.store.list_users(after, 1_000).await?;
+            let Some(last) = page.last() else { break };
+            after = Some(last.id);
+            users.extend(page.into_iter().map(|user| (user.id, (user, Vec::new()))));
+        }
+        let mut grants = Vec::new();
+        for record in self.store.list_live_grants().await? {
+            let id = record.grant.id;
+            let cell = match self.grants.find(&id, Arc::clone) {
+                Some(cell) => {
+                    cell.replace(self.state_of(record));
+                    cell
+                }
+                None => Arc::new(GrantCell::new(self.state_of(record))),
+            };
+            if let Some((_, of_user)) = users.get_mut(&cell.user) {
+                of_user.push(Arc::clone(&cell));
+            }
+            grants.push((id, cell));
+        }
+        let users: HashMap<_, _> = users
+            .into_iter()
+            .map(|(id, (user, grants))| {
+                (id, Arc::new(UserCell { user: ArcSwap::from_pointee(user), grants: ArcSwap::from_pointee(grants) }))
+            })
+            .collect();
+        let (apps, keys) = self.store.list_live_apps().await?;
+        let mut keys_of_app = HashMap::<AppId, Vec<KeptKey>>::new();
+        for (app, key) in keys {
+            keys_of_app.entry(app).or_default().push(key);
+        }
+        let mut keyed = Vec::new();
+        ledger.keys_of_app.clear();
+        for app in apps {
+            let Some(user) = users.get(&app.user) else { continue };
+            let kept = keys_of_app.remove(&app.id).unwrap_or_default();
+            ledger.keys_of_app.insert(app.id, (app.user, kept.iter().map(|key| key.hash).collect()));
+            keyed.extend(self.keyed(app, user, &kept, None));
+        }
+        self.grants.fill(grants);
+        self.users.fill(users.into_iter().collect());
+        self.keys.fill(keyed);
+        Ok(())
+    }
+
+    fn keyed(
+        &self,
+        app: App,
+        user: &Arc<UserCell>,
+        keys: &[KeptKey],
+        admission: Option<Arc<Admission>>,
+    ) -> Vec<(KeyHash, KeyedApp)> {
+        let admission = match admission {
+            Some(admission) => Admission::renewed(admission, app.rate.or(self.default_rate)),
+            None => Arc::new(Admission::new(app.rate.or(self.default_rate))),
+        };
+        let app = Arc::new(app);
+        keys.iter()
+            .map(|key| {
+                let (app, user, admission) = (Arc::clone(&app), Arc::clone(user), Arc::clone(&admission));
+                (key.hash, KeyedApp { app, user, admission, valid_until: key.valid_until })
+            })
+            .collect()
+    }
+
+    /// Opens a kept grant. A token that does not open is logged and leaves the grant without a bearer.
+    pub(super) fn state_of(&self, record: GrantRecord) -> GrantState {
+        let bound_here = record.grant.binding.allows(&self.binding, record.grant.kind);
+        let bearer = self.open_bearer(&record);
+        GrantState { refreshable: record.refresh_token.is_some(), bearer, bound_here, grant: record.grant }
+    }
+
+    fn open_bearer(&self, record: &GrantRecord) -> Option<Arc<Bearer>> {
+        let (grant, data_key, token) = (&record.grant, record.data_key.as_ref()?, record.access_token.as_ref()?);
+        let row = token_row(grant.id, grant.user);
+        let opened = self
+            .vault
+            .open_data_key(grant.id, data_key)
+            .and_then(|key| key.open(&access_token_place(&row, grant.token_version), token));
+        match opened {
+            Ok(token) => Bearer::new(grant.kind, &token, grant.token_version, grant.expires_at).map(Arc::new),
+            Err(cause) => {
+                tracing::error!(grant.id = %grant.id, error = %cause, "a grant's token does not open; its calls are refused");
+                None
+            }
+        }
+    }
+
+    /// Finds the app behind a key.
+    pub(super) fn find_key(&self, hash: &KeyHash) -> Option<KeyedApp> {
+        self.keys.find(hash, KeyedApp::clone)
+    }
+
+    /// Finds a grant.
+    #[must_use]
+    pub fn find_grant(&self, id: GrantId) -> Option<Arc<GrantCell>> {
+        self.grants.find(&id, Arc::clone)
+    }
+
+    /// Finds a user and their grants.
+    pub(super) fn find_user(&self, id: UserId) -> Option<Arc<UserCell>> {
+        self.users.find(&id, Arc::clone)
+    }
+
+    /// Every grant that is not disconnected.
+    #[must_use]
+    pub fn grants(&self) -> Vec<Arc<GrantCell>> {
+        self.grants.values()
+    }
+
+    /// What the settings bind grants to.
+    #[must_use]
+    pub const fn binding(&self) -> &Binding {
+        &self.binding
+    }
+
+    /// Reads one thing again, after this process changed it.
+    ///
+    /// # Errors
+    /// [`StoreError`]; memory is as it was.
+    pub async fn reload(&self, change: Change) -> Result<(), StoreError> {
+        let mut ledger = self.ledger.lock().await;
+        self.reload_one(&mut ledger, change).await
+    }
+
+    /// Reads again what other processes changed since the last look.
+    ///
+    /// # Errors
+    /// [`StoreError`]; what was not read yet is read at the next look.
+    pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let mut ledger = self.ledger.lock().await;
+        let changes = self.store.changes_since(ledger.revision).await?;
+        match changes.changes {
+            None => return self.read_all(&mut ledger).await,
+            Some(changes) => {
+                for change in changes {
+                    self.reload_one(&mut ledger, change).await?;
+                }
+            }
+        }
+        ledger.revision = changes.revision;
+        Ok(())
+    }
+
+    async fn reload_one(&self, ledger: &mut Ledger, change: Change) -> Result<(), StoreError> {
+        match change {
+            Change::User(id) => match (self.store.find_user(id).await?, self.find_user(id)) {
+                (Some(user), Some(cell)) => cell.user.store(Arc::new(user)),
+                (Some(user), None) => {
+                    let cell = Arc::new(UserCell { user: ArcSwap::from_pointee(user), grants: ArcSwap::default() });
+                    self.users.put(&id, Some(&cell));
+                }
+                (None, _) => {
+                    let apps: Vec<_> =
+                        ledger.keys_of_app.iter().filter(|(_, (user, _))| *user == id).map(|(app, _)| *app).collect();
+                    for app in apps {
+                        self.drop_app(ledger, app);
+                    }
+                    if let Some(cell) = self.find_user(id) {
+                        for grant in cell.grants.load().iter() {
+                            self.grants.put(&grant.id, None);
+                        }
+                    }
+                    self.users.put(&id, None);
+                }
+            },
+            Change::Grant(id) => {
+                let record = self.store.find_grant(id, None).await?;
+                match record.filter(|record| record.data_key.is_some()) {
+                    Some(record) => self.put_grant(self.state_of(record)),
+                    None => self.drop_grant(id),
+                }
+            }
+            Change::App(id) => {
+                let record = self.store.find_app(id, None).await?;
+                let admission = ledger
+                    .keys_of_app
+                    .get(&id)
+                    .and_then(|(_, keys)| self.find_key(keys.first()?))
+                    .map(|keyed| keyed.admission);
+                self.drop_app(ledger, id);
+                let Some(record) = record.filter(|record| record.app.revoked_at.is_none()) else { return Ok(()) };
+                let Some(user) = self.find_user(record.app.user) else { return Ok(()) };
+                ledger.keys_of_app.insert(id, (record.app.user, record.keys.iter().map(|key| key.hash).collect()));
+                for (hash, keyed) in self.keyed(record.app, &user, &record.keys, admission) {
+                    self.keys.put(&hash, Some(&keyed));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_grant(&self, state: GrantState) {
+        let id = state.grant.id;
+        if let Some(cell) = self.find_grant(id) {
+            cell.replace(state);
+            return;
+        }
+        let cell = Arc::new(GrantCell::new(state));
+        if let Some(user) = self.find_user(cell.user) {
+            user.grants.rcu(|grants| {
+                let mut grants = Vec::clone(grants);
+                grants.retain(|other| other.id != id);
+                grants.push(Arc::clone(&cell));
+                grants
+            });
+        }
+        self.grants.put(&id, Some(&cell));
+    }
+
+    pub(super) fn drop_grant(&self, id: GrantId) {
+        if let Some(cell) = self.find_grant(id) {
+            if let Some(user) = self.find_user(cell.user) {
+                user.grants.rcu(|grants| grants.iter().filter(|other| other.id != id).cloned().collect::<Vec<_>>());
+            }
+            self.grants.put(&id, None);
+        }
+    }
+
+    fn drop_app(&self, ledger: &mut Ledger, id: AppId) {
+        for hash in ledger.keys_of_app.remove(&id).map(|(_, keys)| keys).unwrap_or_default() {
+            self.keys.put(&hash, None);
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! What runs beside the calls: seeing other processes' changes, sweeping what is past its time, counting grants.
+
+use std::time::Duration;
+
+use super::Broker;
+use crate::domain::grant::GrantStatus;
+
+/// How often other processes' changes are looked for.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often what is past its time is swept.
+const SWEEP: Duration = Duration::from_secs(60);
+
+impl Broker {
+    /// Keeps memory in step with what other processes change; ends when the broker's process does.
+    pub async fn follow_changes(self) {
+        let mut failing = false;
+        loop {
+            tokio::time::sleep(LOOK).await;
+            match self.directory.catch_up().await {
+                Ok(()) => failing = false,
+                Err(cause) => {
+                    if !failing {
+                        tracing::warn!(error = %cause, "other processes' changes can't be read at the moment");
+                    }
+                    failing = true;
+                }
+            }
+        }
+    }
+
+    /// Sweeps expired sessions, requests, rolled keys and old audit rows, and counts grants for the metrics.
+    pub async fn keep_house(self) {
+        loop {
+            self.count_grants_for_metrics();
+            self.sweep_once().await;
+            for _ in 0..SWEEP.as_secs() / 5 {
+                tokio::time::sleep(Duration::from_secs(5)).await;
+                self.count_grants_for_metrics();
+            }
+        }
+    }
+
+    async fn sweep_once(&self) {
+        let now = self.clock.now();
+        if let Err(cause) = self.store.sweep(now).await {
+            tracing::warn!(error = %cause, "expired sessions and requests could not be swept");
+        }
+        let before = now.minus(self.settings.audit_keep);
+        let rows = i64::try_from(self.settings.audit_rows).unwrap_or(i64::MAX);
+        loop {
+            match self.store.sweep_audit(before, rows).await {
+                Ok(swept) if swept >= 10_000 => tokio::task::yield_now().await,
+                Ok(_) => break,
+                Err(cause) => {
+                    tracing::warn!(error = %cause, "old audit rows could not be swept");
+                    break;
+                }
+            }
+        }
+    }
+
+    /// Tells the metrics how many grants stand where, and when the nearest expires.
+    pub fn count_grants_for_metrics(&self) {
+        let now = self.clock.now();
+        let (mut counts, mut nearest) = ([0_u64; GrantStatus::ALL.len()], None);
+        for cell in self.directory.grants() {
+            let state = cell.state();
+            let (status, _) = state.shown(now);
+            if let Some(at) = GrantStatus::ALL.iter().position(|known| *known == status) {
+                counts[at] += 1;
+            }
+            if status.is_usable() {
+                nearest = match (nearest, state.grant.expires_at) {
+                    (Some(a), Some(b)) => Some(std::cmp::min(a, b)),
+                    (a, b) => a.or(b),
+                };
+            }
+        }
+        let count_of = |status| GrantStatus::ALL.iter().position(|known| *known == status).map_or(0, |at| counts[at]);
+        self.metrics.grants(count_of, nearest);
+    }
+}

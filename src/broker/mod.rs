@@ -1,0 +1,152 @@
+//! What the program does: one file per use case, each callable without HTTP. Pages, API, proxy and command line are its dress.
+
+mod accounts;
+mod admin_keys;
+/// How much one app may call.
+pub mod admission;
+mod apps;
+mod bearer;
+mod call;
+mod cell;
+mod directory;
+mod housekeeping;
+mod listing;
+mod passwords;
+mod setup;
+mod throttle;
+mod trail;
+
+use std::ops::Deref;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use accounts::{AccountError, SignInRefusal};
+pub use admission::RateLimited;
+pub use apps::{AppError, AppWish, MadeApp};
+pub use bearer::BearerRefusal;
+pub use call::{Caller, Chosen, GrantRefusal, KeyRefusal, KeyVia, Permit};
+pub use cell::{Bearer, Credential, GrantCell, GrantState};
+pub use directory::Directory;
+pub use passwords::BadPassword;
+pub use setup::SetupRefusal;
+pub use trail::{CommandTicket, StorageUnavailable, Trail};
+
+use crate::ambient::{Clock, Entropy};
+use crate::domain::app::Rate;
+use crate::domain::grant::Binding;
+use crate::domain::id::Id;
+use crate::store::{Change, Store, StoreError};
+use crate::telemetry::{Health, Metrics};
+use crate::vault::Vault;
+
+/// What the broker needs of the settings.
+#[derive(Clone, Debug)]
+pub struct BrokerSettings {
+    /// What the browser sees, without a slash at its end.
+    pub public_url: String,
+    /// What apps are told, without a slash at its end.
+    pub proxy_public_url: String,
+    /// What grants are bound to.
+    pub binding: Binding,
+    /// The limit of apps that have none of their own.
+    pub app_rate: Option<Rate>,
+    /// How many token requests a minute, all grants together.
+    pub refresh_rate_per_minute: u32,
+    /// How long a token request may take.
+    pub token_timeout: Duration,
+    /// How long audit rows are kept.
+    pub audit_keep: Duration,
+    /// How many audit rows are kept.
+    pub audit_rows: u64,
+}
+
+/// What the broker is made of.
+pub struct Parts {
+    /// What is kept.
+    pub store: Store,
+    /// Encryption at rest.
+    pub vault: Vault,
+    /// What time it is.
+    pub clock: Clock,
+    /// Randomness.
+    pub entropy: Entropy,
+    /// Whether this process can do its job.
+    pub health: Health,
+    /// What is measured.
+    pub metrics: Metrics,
+    /// What was set.
+    pub settings: BrokerSettings,
+}
+
+/// Every use case. Clones share everything.
+#[derive(Clone)]
+pub struct Broker(Arc<Inner>);
+
+/// A running broker's state.
+pub struct Inner {
+    parts: Parts,
+    directory: Directory,
+    trail: Trail,
+    hasher: passwords::Hasher,
+    throttle: throttle::Throttle,
+}
+
+impl Deref for Broker {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl Deref for Inner {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.parts
+    }
+}
+
+impl Broker {
+    /// Reads what is live into memory and starts the audit trail's writer.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn start(parts: Parts) -> Result<Self, StoreError> {
+        let directory = Directory::load(
+            parts.store.clone(),
+            parts.vault.clone(),
+            parts.settings.binding.clone(),
+            parts.settings.app_rate,
+        )
+        .await?;
+        let trail = Trail::start(parts.store.clone(), parts.clock.clone(), parts.health.clone(), parts.metrics.clone());
+        let hasher = passwords::Hasher::new(parts.entropy.clone());
+        let throttle = throttle::Throttle::default();
+        Ok(Self(Arc::new(Inner { parts, directory, trail, hasher, throttle })))
+    }
+
+    /// The audit trail.
+    #[must_use]
+    pub fn trail(&self) -> &Trail {
+        &self.trail
+    }
+
+    /// Users, grants and apps in memory.
+    #[must_use]
+    pub fn directory(&self) -> &Directory {
+        &self.directory
+    }
+
+    /// A new id.
+    fn new_id<K>(&self) -> Id<K> {
+        Id::new(self.clock.now(), self.entropy.bytes())
+    }
+
+    /// Lets this process see at once what it changed. The change is kept already; what fails here is caught up with later.
+    async fn see(&self, change: Change) {
+        if let Err(cause) = self.directory.reload(change).await {
+            tracing::warn!(error = %cause, "a change is kept but not yet seen in memory");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The audit trail's one writer. Calls hand their rows over without waiting; the writer keeps them in batches, with what
+//! they say of the use of apps and grants, and tries again for as long as the database does not take them.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::time::timeout;
+
+use crate::ambient::Clock;
+use crate::domain::audit::{AuditEvent, kind};
+use crate::domain::time::Timestamp;
+use crate::store::Store;
+use crate::telemetry::{Health, Metrics, Trouble};
+
+/// Beyond so many waiting rows callers are refused.
+pub(super) const MOST_WAITING: usize = 65_536;
+/// Beyond so many waiting rows callers wait for a writer that works.
+const MANY_WAITING: usize = 8_192;
+/// How long rows gather before they are written.
+const GATHER: Duration = Duration::from_millis(250);
+/// How many rows one transaction takes.
+const BATCH: usize = 4_096;
+/// How long a caller waits for the writer.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The audit row of this call can't be kept, so the call is not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the audit trail can't be written")]
+pub struct StorageUnavailable;
+
+enum Entry {
+    Event(AuditEvent),
+    Completed(AuditEvent),
+    Flush(oneshot::Sender<()>),
+}
+
+/// Hands rows to the writer. Clones share it.
+#[derive(Clone)]
+pub struct Trail(Arc<Shared>);
+
+struct Shared {
+    queue: mpsc::UnboundedSender<Entry>,
+    waiting: AtomicUsize,
+    healthy: AtomicBool,
+    room: Notify,
+    wake: Notify,
+    store: Store,
+    health: Health,
+    metrics: Metrics,
+    clock: Clock,
+    unknown: Mutex<HashMap<&'static str, i64>>,
+    watchers: broadcast::Sender<Arc<AuditEvent>>,
+}
+
+/// The row of a command that is on disk; it is completed once.
+#[must_use]
+pub struct CommandTicket {
+    event: Option<AuditEvent>,
+    trail: Trail,
+}
+
+impl CommandTicket {
+    /// Completes the row with what became of the command.
+    pub fn complete(mut self, outcome: impl FnOnce(&mut AuditEvent)) {
+        if let Some(mut event) = self.event.take() {
+            outcome(&mut event);
+            self.trail.push(Entry::Completed(event));
+        }
+    }
+}
+
+impl Trail {
+    /// Starts the writer. It ends when [`Trail::finish`] has been called.
+    #[must_use]
+    pub fn start(store: Store, clock: Clock, health: Health, metrics: Metrics) -> Self {
+        let (queue, rows) = mpsc::unbounded_channel();
+        let this = Self(Arc::new(Shared {
+            queue,
+            waiting: AtomicUsize::new(0),
+            healthy: AtomicBool::new(true),
+            room: Notify::new(),
+            wake: Notify::new(),
+            store,
+            health,
+            metrics,
+            clock,
+            unknown: Mutex::default(),
+            watchers: broadcast::channel(256).0,
+        }));
+        tokio::spawn(Arc::clone(&this.0).write(rows));
+        this
+    }
+
+    /// Makes sure that the row of a call will find room: waits while a working writer is behind, refuses when too many rows wait.
+    ///
+    /// # Errors
+    /// [`StorageUnavailable`]: then the call must not be made.
+    pub async fn reserve(&self) -> Result<(), StorageUnavailable> {
+        if self.0.waiting.load(Ordering::Relaxed) < MANY_WAITING {
+            return Ok(());
+        }
+        self.wait_for_room().await
+    }
+
+    async fn wait_for_room(&self) -> Result<(), StorageUnavailable> {
+        let room = async {
+            loop {
+                let notified = self.0.room.notified();
+                let waiting = self.0.waiting.load(Ordering::Relaxed);
+                if waiting < MANY_WAITING || (!self.0.healthy.load(Ordering::Relaxed) && waiting < MOST_WAITING) {
+                    return;
+                }
+                notified.await;
+            }
+        };
+        let _ = timeout(PATIENCE, room).await;
+        if self.0.waiting.load(Ordering::Relaxed) < MOST_WAITING { Ok(()) } else { Err(StorageUnavailable) }
+    }
+
+    /// Hands over the row of a call or a change. Never waits; [`Trail::reserve`] has made room.
+    pub fn record(&self, event: AuditEvent) {
+        self.push(Entry::Event(event));
+    }
+
+    /// Puts the row of a command on disk, with its outcome open, before the command is sent.
+    ///
+    /// # Errors
+    /// [`StorageUnavailable`]: then the command must not be sent.
+    pub async fn begin_command(&self, mut event: AuditEvent) -> Result<CommandTicket, StorageUnavailable> {
+        match self.0.store.record_command(&event).await {
+            Ok(id) => {
+                event.id = id;
+                Ok(CommandTicket { event: Some(event), trail: self.clone() })
+            }
+            Err(cause) => {
+                tracing::error!(error = %cause, "a command was refused: its audit row could not be written");
+                Err(StorageUnavailable)
+            }
+        }
+    }
+
+    /// Counts a refusal of a caller that is not known, by reason and minute instead of row by row.
+    pub fn count_unknown(&self, reason: &'static str) {
+        let mut counts = self.0.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        *counts.entry(reason).or_default() += 1;
+    }
+
+    /// Events as they happen, for a page that watches; slow watchers miss some.
+    #[must_use]
+    pub fn watch(&self) -> broadcast::Receiver<Arc<AuditEvent>> {
+        self.0.watchers.subscribe()
+    }
+
+    /// How many rows wait to be written.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.waiting.load(Ordering::Relaxed)
+    }
+
+    /// Waits until every row handed over so far is on disk, or `patience` is over. False when it is not.
+    pub async fn finish(&self, patience: Duration) -> bool {
+        let (done, written) = oneshot::channel();
+        self.0.count_unknowns_now();
+        let _ = self.0.queue.send(Entry::Flush(done));
+        self.0.wake.notify_one();
+        matches!(timeout(patience, written).await, Ok(Ok(())))
+    }
+
+    fn push(&self, entry: Entry) {
+        if let Entry::Event(event) | Entry::Completed(event) = &entry {
+            if self.0.watchers.receiver_count() > 0 {
+                let _ = self.0.watchers.send(Arc::new(event.clone()));
+            }
+            if self.0.waiting.fetch_add(1, Ordering::Relaxed) == BATCH {
+                self.0.wake.notify_one();
+            }
+        }
+        let _ = self.0.queue.send(entry);
+    }
+}
+
+impl Shared {
+    async fn write(self: Arc<Self>, mut rows: mpsc::UnboundedReceiver<Entry>) {
+        let mut batch = Vec::new();
+        let mut minute = self.minute();
+        loop {
+            if timeout(Duration::from_secs(1), rows.recv_many(&mut batch, 1)).await.is_ok() {
+                if batch.is_empty() {
+                    return;
+                }
+                if !matches!(batch.last(), Some(Entry::Flush(_))) {
+                    let _ = timeout(GATHER, self.wake.notified()).await;
+                }
+                while batch.len() < BATCH && rows.recv_many(&mut batch, BATCH).await > 0 && !rows.is_empty() {}
+            }
+            let now = self.minute();
+            if now != minute {
+                minute = now;
+                self.count_unknowns_now();
+            }
+            if !batch.is_empty() {
+                self.keep(&mut batch).await;
+            }
+        }
+    }
+
+    async fn keep(&self, batch: &mut Vec<Entry>) {
+        let (mut events, mut completed, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
+        for entry in batch.drain(..) {
+            match entry {
+                Entry::Event(event) => events.push(event),
+                Entry::Completed(event) => completed.push(event),
+                Entry::Flush(done) => flushes.push(done),
+            }
+        }
+        let count = events.len() + completed.len();
+        let mut pause = Duration::from_millis(100);
+        loop {
+            let kept = async {
+                if !events.is_empty() {
+                    self.store.record(&events).await?;
+                    events.clear();
+                }
+                if !completed.is_empty() {
+                    self.store.complete_commands(&completed).await?;
+                }
+                Ok::<(), crate::store::StoreError>(())
+            };
+            match kept.await {
+                Ok(()) => break,
+                Err(cause) => {
+                    if self.healthy.swap(false, Ordering::Relaxed) {
+                        tracing::error!(error = %cause, audit.waiting = self.waiting.load(Ordering::Relaxed), "the audit trail can't be written; rows wait in memory");
+                        self.health.set(Trouble::Storage);
+                    }
+                    self.room.notify_waiters();
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(Duration::from_secs(1));
+                }
+            }
+        }
+        if count > 0 && !self.healthy.swap(true, Ordering::Relaxed) {
+            tracing::info!("the audit trail is written again");
+            self.health.clear(Trouble::Storage);
+        }
+        self.waiting.fetch_sub(count, Ordering::Relaxed);
+        self.metrics.audit_written(count as u64);
+        self.metrics.audit_waiting(self.waiting.load(Ordering::Relaxed) as u64);
+        self.room.notify_waiters();
+        for done in flushes {
+            let _ = done.send(());
+        }
+    }
+
+    fn minute(&self) -> i64 {
+        self.clock.now().secs().div_euclid(60)
+    }
+
+    fn count_unknowns_now(&self) {
+        let counts = std::mem::take(&mut *self.unknown.lock().unwrap_or_else(PoisonError::into_inner));
+        let at: Timestamp = self.clock.now();
+        for (reason, count) in counts {
+            let event = AuditEvent { count, ..AuditEvent::change(at, kind::UNKNOWN_CALLERS, None).decided(reason) };
+            self.waiting.fetch_add(1, Ordering::Relaxed);
+            let _ = self.queue.send(Entry::Event(event));
+        }
+    }
+}
