@@ -14,5 +14,7 @@ pub mod domain;
 pub mod store;
 /// What an operator sees: log lines, metrics, health.
 pub mod telemetry;
+/// The OAuth protocol, as a client.
+pub mod oauth;
 /// Encryption at rest.
 pub mod vault;
