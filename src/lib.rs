@@ -10,11 +10,11 @@ pub mod broker;
 pub mod config;
 /// The words of the field, pure: no I/O, no async.
 pub mod domain;
+/// The OAuth protocol, as a client.
+pub mod oauth;
 /// What is kept: one SQLite file.
 pub mod store;
 /// What an operator sees: log lines, metrics, health.
 pub mod telemetry;
-/// The OAuth protocol, as a client.
-pub mod oauth;
 /// Encryption at rest.
 pub mod vault;
