@@ -6,6 +6,10 @@
 pub mod ambient;
 /// What the program does: one file per use case.
 pub mod broker;
+/// The wiring: settings, store and vault, routers, listeners, shutdown.
+pub mod app;
+/// The command line.
+pub mod cli;
 /// Settings: flags over environment over file over defaults.
 pub mod config;
 /// The words of the field, pure: no I/O, no async.

@@ -1,5 +1,6 @@
 //! Makes [`Settings`] of what was written, setting by setting, in the order of the help.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -34,6 +35,7 @@ pub(super) fn load(given: &Given) -> Result<Settings, Faults> {
         data_dir: places.data_dir,
         database: places.database,
         master_keys_file: places.master_keys_file,
+        credentials_directory: given.environment.get(OsStr::new("CREDENTIALS_DIRECTORY")).map(PathBuf::from),
         web_listen,
         proxy_listen,
         ops_listen,

@@ -42,6 +42,8 @@ pub struct Settings {
     pub database: PathBuf,
     /// The master keys.
     pub master_keys_file: PathBuf,
+    /// Where systemd puts credentials (`$CREDENTIALS_DIRECTORY`), whose files others may read.
+    pub credentials_directory: Option<PathBuf>,
     /// Where pages and the management API are served.
     pub web_listen: SocketAddr,
     /// Where apps call.

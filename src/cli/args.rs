@@ -1,0 +1,53 @@
+//! The command line as types.
+
+use clap::{Parser, Subcommand};
+use clap_complete::Shell;
+
+use super::flags::SettingFlags;
+
+const AFTER_HELP: &str = "\
+Every setting can be a flag (--data-dir), an environment variable (KEYFOB_DATA_DIR) or a line in keyfob.toml
+(data_dir = \"…\"); flags win over the environment, which wins over the file. `keyfob --help` lists them all.";
+
+const AFTER_LONG_HELP: &str = "\
+Every setting can be a flag (--data-dir), an environment variable (KEYFOB_DATA_DIR) or a line in keyfob.toml
+(data_dir = \"…\"); flags win over the environment, which wins over the file. An empty variable counts as not set.
+Only the client secret has no flag: set KEYFOB_OAUTH_CLIENT_SECRET, or better KEYFOB_OAUTH_CLIENT_SECRET_FILE.
+Lists are separated by commas. Times are written 30s, 15m, 24h, 90d; sizes 512KiB, 64MiB; rates 10/s, 600/m.
+
+Exit codes: 0 done, 1 refused or not found, 2 a setting or an argument is wrong, 3 the database can't be opened,
+4 the master key does not open this database, 5 a listener's address can't be had.";
+
+/// OAuth 2.0 authorization helper and token broker for Teslascope.
+///
+/// Sign in once in a browser, tick the scopes you are willing to give, and let every other program call Teslascope
+/// through the local proxy with a key of its own. They never see a Teslascope token.
+#[derive(Debug, Parser)]
+#[command(name = "keyfob", version, after_help = AFTER_HELP, after_long_help = AFTER_LONG_HELP)]
+#[command(disable_help_subcommand = true, max_term_width = 120)]
+pub struct Args {
+    /// What to do; without one, serve.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Settings given as flags.
+    #[command(flatten)]
+    pub settings: SettingFlags,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve pages, the proxy and the operators' listener (the default).
+    Serve,
+    /// Write the completions for a shell to standard output.
+    ///
+    /// For bash: `keyfob completions bash > ~/.local/share/bash-completion/completions/keyfob`
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+    /// Write the manual page to standard output.
+    ///
+    /// Read it with: `keyfob man | man -l -`
+    Man,
+}

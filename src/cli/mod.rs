@@ -1,0 +1,147 @@
+//! The command line: what a person types becomes use cases, and what comes of them a table, JSON, and an exit code.
+
+mod args;
+mod flags;
+/// Tables and JSON.
+pub mod output;
+
+use std::io::{IsTerminal as _, Write as _};
+
+use clap::{CommandFactory as _, Parser as _};
+
+pub use args::{Args, Command};
+
+use crate::app::{App, StartError, harden};
+use crate::config::{Faults, Given, Settings};
+use crate::telemetry::log;
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Refused, or not found.
+    Refused = 1,
+    /// A setting or an argument is missing or wrong.
+    Settings = 2,
+    /// The database can't be opened, or belongs to a newer version.
+    Database = 3,
+    /// The master key does not open this database.
+    MasterKey = 4,
+    /// A listener's address can't be had.
+    Listener = 5,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not do what was asked: the exit code, and what to tell the person.
+#[derive(Debug)]
+pub struct Failure {
+    exit: Exit,
+    advice: String,
+}
+
+impl Failure {
+    /// Refused, or not found.
+    pub(crate) fn refused(advice: impl Into<String>) -> Self {
+        Self { exit: Exit::Refused, advice: advice.into() }
+    }
+}
+
+impl From<Faults> for Failure {
+    fn from(faults: Faults) -> Self {
+        Self { exit: Exit::Settings, advice: faults.to_string() }
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let exit = match &error {
+            StartError::Settings(_) => Exit::Settings,
+            StartError::Database(_) => Exit::Database,
+            StartError::MasterKey(_) => Exit::MasterKey,
+            StartError::Listener { .. } => Exit::Listener,
+            StartError::Runtime(_) => Exit::Refused,
+        };
+        Self { exit, advice: error.to_string() }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(error: std::io::Error) -> Self {
+        Self::refused(format!("The output can't be written ({}).", error.kind()))
+    }
+}
+
+type Result<T> = std::result::Result<T, Failure>;
+
+/// Does what the command line says.
+#[must_use]
+pub fn run(arguments: impl Iterator<Item = std::ffi::OsString>) -> Exit {
+    let args = match Args::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => {
+            // A broken pipe while printing help is nobody's fault.
+            let _ = error.print();
+            return if error.exit_code() == 0 { Exit::Done } else { Exit::Settings };
+        }
+    };
+    match command(args) {
+        Ok(()) => Exit::Done,
+        Err(failure) => {
+            for line in failure.advice.lines() {
+                let _ = writeln!(std::io::stderr(), "keyfob: {}", output::printable(line));
+            }
+            failure.exit
+        }
+    }
+}
+
+fn command(args: Args) -> Result<()> {
+    match args.command.unwrap_or(Command::Serve) {
+        Command::Serve => serve(&args.settings),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "keyfob", &mut script);
+            Ok(std::io::stdout().write_all(&script)?)
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Args::command()).render(&mut page)?;
+            Ok(std::io::stdout().write_all(&page)?)
+        }
+    }
+}
+
+fn serve(flags: &flags::SettingFlags) -> Result<()> {
+    let files = harden();
+    let settings = settings(flags)?;
+    log::init(&settings.log, settings.log_format);
+    for notice in &settings.notices {
+        tracing::warn!("{notice}");
+    }
+    runtime()?.block_on(async {
+        let app = App::open(settings, files).await?;
+        Ok(app.serve().await?)
+    })
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| StartError::Runtime(error.to_string()).into())
+}
+
+fn settings(flags: &flags::SettingFlags) -> Result<Settings> {
+    let given = Given {
+        flags: flags.0.clone(),
+        environment: std::env::vars_os().collect(),
+        terminal: std::io::stderr().is_terminal(),
+        data_dir: None,
+    };
+    Ok(Settings::load(&given)?)
+}

@@ -1,0 +1,158 @@
+//! Starts the program in a directory of its own, with nothing of the caller's environment.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// A directory to run the program in, and the settings that it gets.
+pub(crate) struct Place {
+    pub(crate) dir: tempfile::TempDir,
+    variables: Vec<(String, String)>,
+}
+
+impl Place {
+    /// An empty directory; every listener takes a free port.
+    pub(crate) fn new() -> Self {
+        let listeners = ["WEB", "PROXY", "OPS", "SANDBOX"];
+        let variables =
+            listeners.map(|name| (format!("KEYFOB_{name}_LISTEN"), "127.0.0.1:0".to_owned())).into_iter().collect();
+        Self { dir: tempfile::tempdir().unwrap(), variables }
+    }
+
+    /// Sets a variable.
+    pub(crate) fn with(mut self, name: &str, value: impl AsRef<str>) -> Self {
+        self.variables.retain(|(set, _)| set != name);
+        self.variables.push((name.to_owned(), value.as_ref().to_owned()));
+        self
+    }
+
+    /// Writes a file.
+    pub(crate) fn file(self, name: &str, text: &str) -> Self {
+        std::fs::write(self.path().join(name), text).unwrap();
+        self
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.path().join("keyfob-data")
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_keyfob"));
+        command.args(arguments).current_dir(self.path()).env_clear().envs(self.variables.iter().cloned());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::of(self.command(arguments).output().unwrap())
+    }
+
+    /// Runs the program to its end with something on its standard input.
+    #[expect(dead_code, reason = "for the commands that read a secret")]
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        Ended::of(child.wait_with_output().unwrap())
+    }
+
+    /// Starts the service and waits until it says that it is ready.
+    pub(crate) fn serve(&self, arguments: &[&str]) -> Running {
+        let mut child = self.command(arguments).spawn().unwrap();
+        let (said, lines) = mpsc::channel();
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        let mut log = Vec::new();
+        loop {
+            let line = lines.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("never ready: {log:#?}"));
+            let ready = serde_json::from_str::<serde_json::Value>(&line)
+                .ok()
+                .filter(|line| line["message"] == "Keyfob is ready");
+            log.push(line);
+            if let Some(ready) = ready {
+                return Running { child, lines, ready };
+            }
+        }
+    }
+}
+
+/// A program that has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+impl Ended {
+    fn of(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+/// A service that runs; ended when dropped.
+pub(crate) struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    ready: serde_json::Value,
+}
+
+impl Running {
+    /// Where a listener listens.
+    pub(crate) fn address(&self, name: &str) -> SocketAddr {
+        self.ready[format!("{name}.address")].as_str().unwrap().parse().unwrap()
+    }
+
+    pub(crate) fn signal(&self, signal: &str) {
+        let status = Command::new("kill").args(["-s", signal, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for its end: the exit code and what it logged since it was ready.
+    pub(crate) fn wait(mut self) -> (Option<i32>, Vec<String>) {
+        let code = self.child.wait().unwrap().code();
+        (code, self.lines.iter().collect())
+    }
+
+    /// What `/proc` says of it.
+    pub(crate) fn proc(&self, file: &str) -> String {
+        std::fs::read_to_string(format!("/proc/{}/{file}", self.child.id())).unwrap()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Sends one request and reads the whole answer.
+pub(crate) fn ask(address: SocketAddr, head: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    write!(stream, "{head}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    (answer.split(' ').nth(1).unwrap().parse().unwrap(), answer)
+}
+
+/// `GET` with the address itself as host.
+pub(crate) fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nHost: {address}"))
+}
+
+/// A listener that is taken for as long as the answer lives.
+pub(crate) fn taken() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
