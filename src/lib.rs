@@ -4,10 +4,10 @@
 
 /// The two things that only the system can tell: the time and randomness.
 pub mod ambient;
-/// What the program does: one file per use case.
-pub mod broker;
 /// The wiring: settings, store and vault, routers, listeners, shutdown.
 pub mod app;
+/// What the program does: one file per use case.
+pub mod broker;
 /// The command line.
 pub mod cli;
 /// Settings: flags over environment over file over defaults.
