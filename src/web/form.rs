@@ -37,7 +37,7 @@ impl Fields {
 
     /// The first value of a name; empty when it was not sent.
     pub(crate) fn one(&self, name: &str) -> &str {
-        self.all(name).next().unwrap_or("")
+        self.0.iter().find(|(n, _)| n.as_str() == name).map_or("", |(_, value)| value.as_str())
     }
 
     /// The first value of a name, if there is one that is not blank.
@@ -52,7 +52,7 @@ impl Fields {
 
     /// Whether a box was ticked or a button pressed.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.all(name).next().is_some()
+        self.0.iter().any(|(n, _)| n.as_str() == name)
     }
 }
 

@@ -101,15 +101,21 @@ pub(crate) enum Tone {
     Off,
 }
 
-impl std::fmt::Display for Tone {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
+impl Tone {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
             Self::Info => "info",
             Self::Good => "good",
             Self::Wait => "wait",
             Self::Bad => "bad",
             Self::Off => "off",
-        })
+        }
+    }
+}
+
+impl std::fmt::Display for Tone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
     }
 }
 
@@ -127,8 +133,8 @@ impl Notice {
         Self { tone, text: text.into(), quote: None }
     }
 
-    pub(crate) fn icon(&self) -> String {
-        self.tone.to_string()
+    pub(crate) fn icon(&self) -> &'static str {
+        self.tone.as_str()
     }
 
     /// Faults are announced at once, all else when the reader pauses.
@@ -156,8 +162,8 @@ impl Pill {
         Self { tone, words }
     }
 
-    pub(crate) fn icon(&self) -> String {
-        self.tone.to_string()
+    pub(crate) fn icon(&self) -> &'static str {
+        self.tone.as_str()
     }
 }
 
