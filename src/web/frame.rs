@@ -3,6 +3,7 @@
 use askama::Template;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use super::assets;
@@ -169,11 +170,16 @@ impl Pill {
 
 /// A page as a response.
 pub(crate) fn page(template: &impl Template) -> Response {
+    page_with(StatusCode::OK, template)
+}
+
+/// A page as a response with another status.
+pub(crate) fn page_with(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
-        Ok(html) => ([(CONTENT_TYPE, "text/html; charset=utf-8")], Body::from(html)).into_response(),
+        Ok(html) => (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], Body::from(html)).into_response(),
         Err(error) => {
             tracing::error!(error.cause = %error, "A page's template failed");
-            http::StatusCode::INTERNAL_SERVER_ERROR.into_response()
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
 }
