@@ -80,7 +80,7 @@ pub(crate) fn took(event: &AuditEvent) -> String {
 }
 
 fn pill(event: &AuditEvent) -> Pill {
-    let (tone, words) = match (event.decision, event.status) {
+    let (tone, words) = match (&*event.decision, event.status) {
         ("allowed", Some(200..400)) => (Tone::Good, "allowed"),
         ("allowed", None) => (Tone::Wait, "outcome unknown"),
         ("allowed", Some(_)) => (Tone::Wait, "allowed"),
@@ -91,7 +91,7 @@ fn pill(event: &AuditEvent) -> Pill {
 
 fn result(event: &AuditEvent) -> String {
     let status = event.status.map(|status| status.to_string());
-    match (event.decision, status) {
+    match (&*event.decision, status) {
         ("allowed", status) => status.unwrap_or_default(),
         (code, Some(status)) => format!("{status} {code}"),
         (code, None) => code.to_owned(),

@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn only_this_site_may_post() {
-        let site = Site::new(&"http://localhost:8700".parse().unwrap());
+        let site = Site::new("http://localhost:8700");
         let check = |pairs: &[(&'static str, &'static str)]| {
             let mut headers = HeaderMap::new();
             for (name, value) in pairs {

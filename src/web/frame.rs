@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
+use serde::{Deserialize, Serialize};
 
 use super::assets;
 use super::site::Site;
@@ -93,7 +94,7 @@ impl Frame {
 }
 
 /// How good a thing is, as a CSS class; the words beside it say the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Tone {
     Info,
     Good,
@@ -121,17 +122,15 @@ impl std::fmt::Display for Tone {
 }
 
 /// One message at the top of a page.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Notice {
     pub(crate) tone: Tone,
     pub(crate) text: String,
-    /// The provider's own words.
-    pub(crate) quote: Option<String>,
 }
 
 impl Notice {
     pub(crate) fn new(tone: Tone, text: impl Into<String>) -> Self {
-        Self { tone, text: text.into(), quote: None }
+        Self { tone, text: text.into() }
     }
 
     pub(crate) fn icon(&self) -> &'static str {

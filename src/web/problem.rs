@@ -20,14 +20,12 @@ pub(crate) struct Problem {
     cause: Option<String>,
 }
 
-/// What the person reads. It cannot carry a cause: its texts are ours, but for `quote`.
+/// What the person reads. It cannot carry a cause: its texts are ours.
 #[derive(Clone, Debug)]
 struct Shown {
     status: StatusCode,
     title: &'static str,
     advice: String,
-    /// The provider's own words, marked as such on the page.
-    quote: Option<String>,
     ways: Vec<Way>,
     retry_after: Option<u64>,
 }
@@ -41,19 +39,13 @@ pub(crate) struct Way {
 
 impl Problem {
     pub(crate) fn new(status: StatusCode, title: &'static str, advice: impl Into<String>) -> Self {
-        let shown = Shown { status, title, advice: advice.into(), quote: None, ways: Vec::new(), retry_after: None };
+        let shown = Shown { status, title, advice: advice.into(), ways: Vec::new(), retry_after: None };
         Self { shown, cause: None }
     }
 
     /// Offers a way on; without one, the page offers the home page.
     pub(crate) fn way(mut self, path: impl Into<String>, name: &'static str) -> Self {
         self.shown.ways.push(Way { path: path.into(), name });
-        self
-    }
-
-    /// Quotes the provider.
-    pub(crate) fn quoting(mut self, words: Option<String>) -> Self {
-        self.shown.quote = words;
         self
     }
 
@@ -90,13 +82,6 @@ impl Problem {
     pub(crate) fn too_large() -> Self {
         let advice = "The form holds more than 64 KiB. Tokens and keys are much shorter: check what you pasted.";
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, "Too much was sent", advice)
-    }
-
-    pub(crate) fn throttled(seconds: u64) -> Self {
-        let advice = format!("There were too many attempts. Wait {seconds} seconds, then try again.");
-        let mut problem = Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many attempts", advice);
-        problem.shown.retry_after = Some(seconds);
-        problem.way("/sign-in", "Back to sign-in")
     }
 
     /// Something of ours failed: storage, mostly.
@@ -143,7 +128,6 @@ struct ProblemPage {
     status: u16,
     title: &'static str,
     advice: String,
-    quote: Option<String>,
     ways: Vec<Way>,
 }
 
@@ -159,7 +143,6 @@ pub(crate) async fn dress(State(web): State<Web>, request: Request<Body>, next: 
         status: shown.status.as_u16(),
         title: shown.title,
         advice: shown.advice,
-        quote: shown.quote,
         ways: shown.ways,
     });
     let (parts, body) = body.into_parts();

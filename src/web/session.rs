@@ -104,7 +104,7 @@ impl SessionStore for Sessions {
     async fn save(&self, record: &Record) -> Result<()> {
         // Only over what is still there: a request that was under way at sign-out does not bring the session back.
         match self.kept(record)? {
-            Some(kept) => self.broker.replace_session(&kept).await.map_err(backend),
+            Some(kept) => self.broker.replace_session(&kept).await.map(drop).map_err(backend),
             None => Ok(()),
         }
     }

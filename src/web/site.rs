@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::uri::Authority;
-use url::Url;
 
 /// The address under which browsers see the pages. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -33,16 +32,17 @@ pub(crate) enum HostIs {
 }
 
 impl Site {
-    /// The site at a public URL (`KEYFOB_PUBLIC_URL`).
+    /// The site at a public URL (`KEYFOB_PUBLIC_URL`), which was checked when the settings were read.
     #[must_use]
-    pub fn new(public_url: &Url) -> Self {
-        let origin = public_url.origin().ascii_serialization();
-        let authority = origin.split_once("://").map_or("", |(_, rest)| rest).to_owned();
+    pub fn new(public_url: &str) -> Self {
+        let rest = public_url.split_once("://").map_or("", |(_, rest)| rest);
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let origin = &public_url[..public_url.len() - path.len()];
         Self(Arc::new(Inner {
-            authority,
-            origin,
-            base: public_url.path().trim_end_matches('/').to_owned(),
-            secure: public_url.scheme() == "https",
+            authority: authority.to_ascii_lowercase(),
+            origin: origin.to_ascii_lowercase(),
+            base: path.trim_end_matches('/').to_owned(),
+            secure: public_url.starts_with("https:"),
         }))
     }
 
@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn site(url: &str) -> Site {
-        Site::new(&url.parse().unwrap())
+        Site::new(url)
     }
 
     #[test]

@@ -29,6 +29,9 @@ use crate::domain::app::KeyHash;
 use crate::domain::time::Timestamp;
 use crate::domain::user::{Role, User};
 
+/// Where a session keeps the message for its next page.
+const TOLD: &str = "told";
+
 /// One request by somebody, signed in or not.
 pub(crate) struct Visit {
     pub(crate) web: Web,
@@ -38,6 +41,7 @@ pub(crate) struct Visit {
     pub(crate) member: Option<(User, Member)>,
     csrf: String,
     here: String,
+    told: Option<Notice>,
 }
 
 /// A random value that a browser without a session holds, for the sake of its forms.
@@ -96,11 +100,20 @@ impl Visit {
     /// What stands around a page of this visit.
     pub(crate) fn frame(&self, section: Section) -> Frame {
         Frame::new(&self.web.site, self.csrf.clone(), self.member.as_ref().map(|(user, _)| user), section)
+            .noticing(self.told.clone())
     }
 
-    /// The same, with a message.
+    /// The same, with a message of this page's own.
     pub(crate) fn frame_with(&self, section: Section, notice: Option<Notice>) -> Frame {
-        self.frame(section).noticing(notice)
+        match notice {
+            Some(_) => self.frame(section).noticing(notice),
+            None => self.frame(section),
+        }
+    }
+
+    /// Leaves a message for the next page of this session.
+    pub(crate) async fn tell(&self, notice: Notice) -> Result<(), Problem> {
+        self.session.insert(TOLD, notice).await.map_err(Problem::unavailable)
     }
 
     /// 303 to a page of ours.
@@ -123,7 +136,7 @@ impl FromRequestParts<Web> for Visit {
         let now = web.clock.now();
         let mut member = None;
         if let Some(found) = Member::of(&session, now).await.map_err(Problem::unavailable)? {
-            match web.broker.find_user(found.user).await.map_err(Problem::unavailable)? {
+            match web.broker.account(found.user).await.map_err(Problem::unavailable)? {
                 Some(user) if user.disabled_at.is_none() => member = Some((user, found)),
                 _ => session.flush().await.map_err(Problem::unavailable)?,
             }
@@ -138,9 +151,21 @@ impl FromRequestParts<Web> for Visit {
                 None => String::new(),
             },
         };
+        let told = match (&member, &parts.method) {
+            (Some(_), &Method::GET) => take_told(&session).await?,
+            _ => None,
+        };
         let here = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();
-        Ok(Self { session, now, source: source(web, parts), member, csrf, here, web: web.clone() })
+        Ok(Self { session, now, source: source(web, parts), member, csrf, here, told, web: web.clone() })
     }
+}
+
+/// Takes the message for this page; a session without one is not written.
+async fn take_told(session: &Session) -> Result<Option<Notice>, Problem> {
+    if session.get_value(TOLD).await.map_err(Problem::unavailable)?.is_none() {
+        return Ok(None);
+    }
+    session.remove(TOLD).await.map_err(Problem::unavailable)
 }
 
 /// Where a request comes from: the peer, or what a trusted proxy says of it, read from the right.
@@ -183,6 +208,8 @@ pub(crate) enum Refused {
     /// To the sign-in page, and back afterwards.
     SignIn(String),
     Problem(Problem),
+    /// The page again, with what is wrong in it.
+    Page(Response),
 }
 
 impl IntoResponse for Refused {
@@ -190,6 +217,7 @@ impl IntoResponse for Refused {
         match self {
             Self::SignIn(to) => see_other(&to),
             Self::Problem(problem) => problem.into_response(),
+            Self::Page(page) => page,
         }
     }
 }
