@@ -126,7 +126,10 @@ pub(crate) async fn roll(
 }
 
 /// `POST /apps/{id}/revoke`
-pub(crate) async fn revoke(Path(id): Path<String>, Posted { visit, .. }: Posted<SignedIn>) -> Result<Response, Refused> {
+pub(crate) async fn revoke(
+    Path(id): Path<String>,
+    Posted { visit, .. }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
     let (id, record) = find(&visit, &id).await?;
     visit.web.broker.revoke_app(id, Some(visit.user.id)).await?;
     visit.tell(Notice::new(Tone::Good, format!("“{}” is cut off. Its key is dead.", record.app.name))).await?;

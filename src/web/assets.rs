@@ -19,7 +19,11 @@ struct Asset {
 
 static ASSETS: [Asset; 3] = [
     Asset { name: "keyfob.css", kind: "text/css; charset=utf-8", bytes: include_bytes!("../../static/keyfob.css") },
-    Asset { name: "keyfob.js", kind: "text/javascript; charset=utf-8", bytes: include_bytes!("../../static/keyfob.js") },
+    Asset {
+        name: "keyfob.js",
+        kind: "text/javascript; charset=utf-8",
+        bytes: include_bytes!("../../static/keyfob.js"),
+    },
     Asset { name: "icon.svg", kind: "image/svg+xml", bytes: include_bytes!("../../static/icon.svg") },
 ];
 

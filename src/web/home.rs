@@ -69,8 +69,11 @@ pub(crate) async fn show(visit: SignedIn) -> Result<Response, Problem> {
     let filter = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: 10, ..AuditFilter::default() };
     let calls = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
 
-    let todos: Vec<Todo> =
-        grants.iter().filter_map(|grant| of_grant(grant, now)).chain(apps.iter().filter_map(|r| of_app(r, now))).collect();
+    let todos: Vec<Todo> = grants
+        .iter()
+        .filter_map(|grant| of_grant(grant, now))
+        .chain(apps.iter().filter_map(|r| of_app(r, now)))
+        .collect();
     let page_shown = HomePage {
         frame: visit.frame(Section::Home),
         greeting: format!("Hello, {}", visit.user.name),
@@ -96,7 +99,8 @@ fn summary(grants: &[Grant], apps: &[AppRecord], todos: &[Todo]) -> String {
 
 fn of_grant(grant: &Grant, now: Timestamp) -> Option<Todo> {
     let path = format!("/grants/{}", grant.id);
-    let todo = |tone, title, advice: &str| Some(Todo { tone, title, advice: advice.to_owned(), path, action: "Look at it" });
+    let todo =
+        |tone, title, advice: &str| Some(Todo { tone, title, advice: advice.to_owned(), path, action: "Look at it" });
     let label = &grant.label;
     match (grant.status, grant.reason, grant.expires_at) {
         (GrantStatus::NeedsConsent, reason, _) => todo(
@@ -125,7 +129,8 @@ fn of_app(record: &AppRecord, now: Timestamp) -> Option<Todo> {
     (now.since(expired) < Duration::from_secs(30 * 86_400)).then(|| Todo {
         tone: Tone::Wait,
         title: format!("The key of “{}” is past its time", app.name),
-        advice: "Its calls are refused. Make a new app for the program if you still use it, or revoke this one.".to_owned(),
+        advice: "Its calls are refused. Make a new app for the program if you still use it, or revoke this one."
+            .to_owned(),
         path: format!("/apps/{}", app.id),
         action: "Look at it",
     })

@@ -25,7 +25,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use tower_http::catch_panic::CatchPanicLayer;

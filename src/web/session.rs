@@ -136,9 +136,16 @@ pub(crate) struct Member {
 
 impl Member {
     /// Reads a session, and notes its use now and then.
-    pub(crate) async fn of(session: &Session, now: Timestamp) -> std::result::Result<Option<Self>, tower_sessions::session::Error> {
+    pub(crate) async fn of(
+        session: &Session,
+        now: Timestamp,
+    ) -> std::result::Result<Option<Self>, tower_sessions::session::Error> {
         let Some(user) = session.get::<String>(USER).await?.and_then(|id| id.parse().ok()) else { return Ok(None) };
-        let moment = async |key| Ok::<_, tower_sessions::session::Error>(session.get::<i64>(key).await?.map_or(Timestamp::from_millis(0), Timestamp::from_millis));
+        let moment = async |key| {
+            Ok::<_, tower_sessions::session::Error>(
+                session.get::<i64>(key).await?.map_or(Timestamp::from_millis(0), Timestamp::from_millis),
+            )
+        };
         let (begun, seen, proved) = (moment(BEGUN).await?, moment(SEEN).await?, moment(PROVED).await?);
         if now.since(seen) >= IDLE || now.since(begun) >= ABSOLUTE {
             session.flush().await?;
@@ -151,7 +158,11 @@ impl Member {
     }
 
     /// Begins a session under a new id; one that stood before is gone.
-    pub(crate) async fn begin(session: &Session, user: UserId, now: Timestamp) -> std::result::Result<(), tower_sessions::session::Error> {
+    pub(crate) async fn begin(
+        session: &Session,
+        user: UserId,
+        now: Timestamp,
+    ) -> std::result::Result<(), tower_sessions::session::Error> {
         for key in [BEGUN, SEEN, PROVED] {
             session.insert(key, now.millis()).await?;
         }
@@ -160,7 +171,10 @@ impl Member {
     }
 
     /// Notes that the password was shown again, under a new id (the session can do more now).
-    pub(crate) async fn prove(session: &Session, now: Timestamp) -> std::result::Result<(), tower_sessions::session::Error> {
+    pub(crate) async fn prove(
+        session: &Session,
+        now: Timestamp,
+    ) -> std::result::Result<(), tower_sessions::session::Error> {
         session.insert(PROVED, now.millis()).await?;
         session.cycle_id().await
     }

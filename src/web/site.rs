@@ -125,7 +125,9 @@ mod tests {
         for host in ["home.example:8700", "localhost:8700", "127.0.0.1", "127.9.9.9:1", "[::1]:8700"] {
             assert_eq!(site.host(host), HostIs::Ours, "{host}");
         }
-        for host in ["", "evil.example", "home.example.", "a@localhost", "localhost.evil", "0.0.0.0", "localhost:x", "[::2]"] {
+        for host in
+            ["", "evil.example", "home.example.", "a@localhost", "localhost.evil", "0.0.0.0", "localhost:x", "[::2]"]
+        {
             assert_eq!(site.host(host), HostIs::Foreign, "{host}");
         }
     }

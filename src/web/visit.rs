@@ -132,7 +132,8 @@ impl FromRequestParts<Web> for Visit {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let session = parts.extensions.get::<Session>().cloned().ok_or_else(|| Problem::internal("no session layer"))?;
+        let session =
+            parts.extensions.get::<Session>().cloned().ok_or_else(|| Problem::internal("no session layer"))?;
         let now = web.clock.now();
         let mut member = None;
         if let Some(found) = Member::of(&session, now).await.map_err(Problem::unavailable)? {
@@ -170,7 +171,10 @@ async fn take_told(session: &Session) -> Result<Option<Notice>, Problem> {
 
 /// Where a request comes from: the peer, or what a trusted proxy says of it, read from the right.
 fn source(web: &Web, parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>().map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(peer)| peer.ip());
+    let peer = parts
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(peer)| peer.ip());
     let trusted = |ip: IpAddr| web.trusted_proxies.iter().any(|network| network.contains(ip));
     if !trusted(peer) {
         return peer;
