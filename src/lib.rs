@@ -22,5 +22,3 @@ pub mod store;
 pub mod telemetry;
 /// Encryption at rest.
 pub mod vault;
-/// Pages for people.
-pub mod web;

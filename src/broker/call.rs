@@ -178,6 +178,16 @@ impl Broker {
         }
     }
 
+    /// Whether a call that runs may go on: its app and its grant still stand. Asked now and then while a stream is open.
+    #[must_use]
+    pub fn still_permits(&self, permit: &Permit, chosen: Option<&Chosen>) -> bool {
+        let app = permit.app();
+        let shut_out = permit.keyed.user.user.load().disabled_at.is_some();
+        let app_stands = self.directory.app_is_live(app.id) && app.expires_at.is_none_or(|at| at > self.clock.now());
+        let grant_stands = chosen.is_none_or(|chosen| self.directory.find_grant(chosen.cell.id).is_some());
+        !shut_out && app_stands && grant_stands
+    }
+
     /// The chosen grant's token if it can be used at once; else wait with [`Broker::wait_for_bearer`].
     #[must_use]
     pub fn bearer_now(&self, chosen: &Chosen) -> Option<Arc<Bearer>> {

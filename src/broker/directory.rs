@@ -111,12 +111,13 @@ struct Ledger {
 /// Users, grants and apps in memory.
 pub struct Directory {
     keys: Sharded<KeyHash, KeyedApp>,
+    live_apps: Sharded<AppId, ()>,
     users: Sharded<UserId, Arc<UserCell>>,
     grants: Sharded<GrantId, Arc<GrantCell>>,
     ledger: Mutex<Ledger>,
     store: Store,
     vault: Vault,
-    binding: Binding,
+    binding: ArcSwap<Binding>,
     default_rate: Option<Rate>,
 }
 
@@ -133,12 +134,13 @@ impl Directory {
     ) -> Result<Self, StoreError> {
         let this = Self {
             keys: Sharded::new(),
+            live_apps: Sharded::new(),
             users: Sharded::new(),
             grants: Sharded::new(),
             ledger: Mutex::default(),
             store,
             vault,
-            binding,
+            binding: ArcSwap::from_pointee(binding),
             default_rate,
         };
         this.read_all(&mut *this.ledger.lock().await).await?;
@@ -192,6 +194,7 @@ impl Directory {
         }
         self.grants.fill(grants);
         self.users.fill(users.into_iter().collect());
+        self.live_apps.fill(ledger.keys_of_app.keys().map(|id| (*id, ())).collect());
         self.keys.fill(keyed);
         Ok(())
     }
@@ -218,7 +221,7 @@ impl Directory {
 
     /// Opens a kept grant. A token that does not open is logged and leaves the grant without a bearer.
     pub(super) fn state_of(&self, record: GrantRecord) -> GrantState {
-        let bound_here = record.grant.binding.allows(&self.binding, record.grant.kind);
+        let bound_here = record.grant.binding.allows(&self.binding.load(), record.grant.kind);
         let bearer = self.open_bearer(&record);
         GrantState { refreshable: record.refresh_token.is_some(), bearer, bound_here, grant: record.grant }
     }
@@ -244,6 +247,11 @@ impl Directory {
         self.keys.find(hash, KeyedApp::clone)
     }
 
+    /// Whether an app is neither revoked nor gone.
+    pub(super) fn app_is_live(&self, id: AppId) -> bool {
+        self.live_apps.find(&id, |()| ()).is_some()
+    }
+
     /// Finds a grant.
     #[must_use]
     pub fn find_grant(&self, id: GrantId) -> Option<Arc<GrantCell>> {
@@ -263,8 +271,27 @@ impl Directory {
 
     /// What the settings bind grants to.
     #[must_use]
-    pub const fn binding(&self) -> &Binding {
-        &self.binding
+    pub fn binding(&self) -> Arc<Binding> {
+        self.binding.load_full()
+    }
+
+    /// Binds to other settings from now on: the endpoints have become known.
+    pub(super) fn rebind(&self, binding: Binding) {
+        self.binding.store(Arc::new(binding));
+        let binding = self.binding.load();
+        for cell in self.grants.values() {
+            let state = cell.state();
+            let bound_here = state.grant.binding.allows(&binding, state.grant.kind);
+            if bound_here != state.bound_here {
+                let bearer = state.bearer.clone();
+                cell.replace(GrantState {
+                    grant: state.grant.clone(),
+                    bearer,
+                    refreshable: state.refreshable,
+                    bound_here,
+                });
+            }
+        }
     }
 
     /// Reads one thing again, after this process changed it.
@@ -335,6 +362,7 @@ impl Directory {
                 let Some(record) = record.filter(|record| record.app.revoked_at.is_none()) else { return Ok(()) };
                 let Some(user) = self.find_user(record.app.user) else { return Ok(()) };
                 ledger.keys_of_app.insert(id, (record.app.user, record.keys.iter().map(|key| key.hash).collect()));
+                self.live_apps.put(&id, Some(&()));
                 for (hash, keyed) in self.keyed(record.app, &user, &record.keys, admission) {
                     self.keys.put(&hash, Some(&keyed));
                 }
@@ -371,6 +399,7 @@ impl Directory {
     }
 
     fn drop_app(&self, ledger: &mut Ledger, id: AppId) {
+        self.live_apps.put(&id, None);
         for hash in ledger.keys_of_app.remove(&id).map(|(_, keys)| keys).unwrap_or_default() {
             self.keys.put(&hash, None);
         }

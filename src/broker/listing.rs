@@ -49,7 +49,7 @@ impl Broker {
             let state = cell.state();
             (grant.status, grant.reason) = state.shown(now);
             grant.expires_at = state.grant.expires_at;
-        } else if !grant.binding.allows(self.directory.binding(), grant.kind) {
+        } else if !grant.binding.allows(&self.directory.binding(), grant.kind) {
             (grant.status, grant.reason) = (GrantStatus::NeedsConsent, Some(ConsentReason::ProviderChanged));
         }
     }

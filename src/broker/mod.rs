@@ -6,13 +6,18 @@ mod admin_keys;
 pub mod admission;
 mod apps;
 mod bearer;
+mod begin;
 mod call;
 mod cell;
+mod complete;
 mod directory;
+mod disconnect;
+mod endpoints;
 mod housekeeping;
 mod listing;
 mod passwords;
-mod sessions;
+mod pasted;
+mod schedule;
 mod setup;
 mod throttle;
 mod trail;
@@ -25,11 +30,14 @@ pub use accounts::{AccountError, SignInRefusal};
 pub use admission::RateLimited;
 pub use apps::{AppError, AppWish, MadeApp};
 pub use bearer::BearerRefusal;
+pub use begin::{AuthorizationWish, BeginError};
 pub use call::{Caller, Chosen, GrantRefusal, KeyRefusal, KeyVia, Permit};
 pub use cell::{Bearer, Credential, GrantCell, GrantState};
+pub use complete::{CompleteError, Completed};
 pub use directory::Directory;
+pub use disconnect::{AtProvider, Disconnected};
 pub use passwords::BadPassword;
-pub use sessions::OpenSession;
+pub use pasted::{PastedError, PastedWish};
 pub use setup::SetupRefusal;
 pub use trail::{CommandTicket, StorageUnavailable, Trail};
 
@@ -37,7 +45,6 @@ use crate::ambient::{Clock, Entropy};
 use crate::domain::app::Rate;
 use crate::domain::grant::Binding;
 use crate::domain::id::Id;
-pub use crate::store::{AppFilter, AppRecord, AuditFilter, GrantFilter, GrantSort, KeptSession, ListedGrant};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::{Health, Metrics};
 use crate::vault::Vault;
@@ -49,8 +56,10 @@ pub struct BrokerSettings {
     pub public_url: String,
     /// What apps are told, without a slash at its end.
     pub proxy_public_url: String,
-    /// What grants are bound to.
+    /// What grants are bound to; its token origin is filled in once the endpoints are known.
     pub binding: Binding,
+    /// The provider's addresses as they are set: endpoints that were found under others are not used.
+    pub provider_key: String,
     /// The limit of apps that have none of their own.
     pub app_rate: Option<Rate>,
     /// How many token requests a minute, all grants together.
@@ -69,6 +78,8 @@ pub struct Parts {
     pub store: Store,
     /// Encryption at rest.
     pub vault: Vault,
+    /// The protocol, as a client.
+    pub oauth: crate::oauth::Client,
     /// What time it is.
     pub clock: Clock,
     /// Randomness.
@@ -126,7 +137,9 @@ impl Broker {
         let trail = Trail::start(parts.store.clone(), parts.clock.clone(), parts.health.clone(), parts.metrics.clone());
         let hasher = passwords::Hasher::new(parts.entropy.clone());
         let throttle = throttle::Throttle::default();
-        Ok(Self(Arc::new(Inner { parts, directory, trail, hasher, throttle })))
+        let broker = Self(Arc::new(Inner { parts, directory, trail, hasher, throttle }));
+        broker.settle_endpoints().await;
+        Ok(broker)
     }
 
     /// The audit trail.

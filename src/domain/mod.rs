@@ -4,6 +4,8 @@
 pub mod app;
 /// What is remembered of calls and changes.
 pub mod audit;
+/// Authorization requests on their way.
+pub mod authorization;
 /// The lasting result of an authorization at the provider.
 pub mod grant;
 /// Identifiers that cannot be mixed up.

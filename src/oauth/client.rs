@@ -268,16 +268,19 @@ impl Client {
         let (Some(token), Some(registration)) = (token, self.0.registration.as_ref()) else {
             return Revocation::Failed;
         };
-        let mut form = url::form_urlencoded::Serializer::new(String::with_capacity(4096));
-        form.append_pair("token", token).append_pair("token_type_hint", hint);
-        form.append_pair("client_id", &registration.client_id);
-        if let Some(secret) = registration.client_secret.as_ref().and_then(Secret::expose_str) {
-            form.append_pair("client_secret", secret);
-        }
+        let body = {
+            let mut form = url::form_urlencoded::Serializer::new(String::with_capacity(4096));
+            form.append_pair("token", token).append_pair("token_type_hint", hint);
+            form.append_pair("client_id", &registration.client_id);
+            if let Some(secret) = registration.client_secret.as_ref().and_then(Secret::expose_str) {
+                form.append_pair("client_secret", secret);
+            }
+            form.finish().into_bytes()
+        };
         let request = http::Request::post(address.as_str())
             .header(http::header::ACCEPT, "application/json")
             .header(http::header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-            .body(form.finish().into_bytes());
+            .body(body);
         let Ok(request) = request else { return Revocation::Failed };
         match self.transport().send(request).await {
             Outcome::Answered(answer) if matches!(answer.status, 200..=204) => Revocation::Revoked,

@@ -3,45 +3,17 @@
 use super::columns::{Columns, bits, key};
 use super::{Result, Store};
 use crate::domain::app::KeyHash;
-use crate::domain::id::{GrantId, UserId};
-use crate::domain::scope::ScopeSet;
-use crate::domain::secret::{CodeVerifier, Sealed};
+use crate::domain::authorization::AuthorizationRequest;
+use crate::domain::id::UserId;
+use crate::domain::secret::Sealed;
 use crate::domain::time::Timestamp;
-use crate::domain::user::Label;
-
-/// An authorization request as it is kept while the person is at the provider.
-#[derive(Clone, Debug)]
-pub struct KeptRequest {
-    /// The digest of its state.
-    pub state_hash: KeyHash,
-    /// Who began it.
-    pub user: UserId,
-    /// The digest of the session that began it.
-    pub browser_hash: KeyHash,
-    /// The grant that it renews or widens; none for a new one.
-    pub grant: Option<GrantId>,
-    /// What the grant will be called.
-    pub label: Label,
-    /// What was asked for.
-    pub scopes: ScopeSet,
-    /// The code verifier (RFC 7636), sealed.
-    pub verifier: Sealed<CodeVerifier>,
-    /// The redirect URI that was sent, to be repeated at the token endpoint.
-    pub redirect_uri: String,
-    /// Where in Keyfob to go afterwards.
-    pub return_to: Option<String>,
-    /// When it was begun.
-    pub begun_at: Timestamp,
-    /// Until when an answer is taken.
-    pub expires_at: Timestamp,
-}
 
 impl Store {
     /// Keeps a request; of one user the 20 newest stay.
     ///
     /// # Errors
     /// [`super::StoreError`]
-    pub async fn keep_authorization(&self, request: &KeptRequest) -> Result<()> {
+    pub async fn keep_authorization(&self, request: &AuthorizationRequest) -> Result<()> {
         let mut tx = self.begin().await?;
         sqlx::query(
             "INSERT INTO authorization_requests (state_hash, user, browser_hash, grant_id, label, scopes, verifier, redirect_uri, return_to, begun_at, expires_at) \
@@ -75,7 +47,7 @@ impl Store {
     ///
     /// # Errors
     /// [`super::StoreError`]
-    pub async fn take_authorization(&self, state_hash: KeyHash) -> Result<Option<KeptRequest>> {
+    pub async fn take_authorization(&self, state_hash: KeyHash) -> Result<Option<AuthorizationRequest>> {
         let mut tx = self.begin().await?;
         let row = sqlx::query("DELETE FROM authorization_requests WHERE state_hash = $1 RETURNING *")
             .bind(state_hash.as_bytes().as_slice())
@@ -84,7 +56,7 @@ impl Store {
         tx.commit().await?;
         row.map(|row| {
             let row = Columns(&row);
-            Ok(KeptRequest {
+            Ok(AuthorizationRequest {
                 state_hash: row.hash("state_hash")?,
                 user: row.id("user")?,
                 browser_hash: row.hash("browser_hash")?,

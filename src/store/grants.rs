@@ -4,7 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::columns::{Columns, bits, key};
-use super::{Result, Store};
+use super::{Result, Store, Tx};
 use crate::domain::grant::{Binding, ConsentReason, Grant, GrantStatus, ScopesSource};
 use crate::domain::id::{GrantId, UserId};
 use crate::domain::scope::{Scope, ScopeSet};
@@ -198,56 +198,45 @@ impl Store {
         Ok(())
     }
 
-    /// Puts a renewal's tokens in place of whatever version stands, and makes the grant active: its user has just consented anew.
-    /// `scopes_requested` and the binding become the renewal's. `Gone` when the grant was disconnected or removed.
+    /// Puts a renewal's tokens in place of whatever version stands, and makes the grant active: its user has just consented
+    /// anew. `renewal.grant` names what was requested and the binding; its `token_version` is the version that the tokens
+    /// are sealed for. `Outrun` when a newer version stands, `Gone` when the grant was disconnected or removed.
     ///
     /// # Errors
     /// [`super::StoreError`]
-    pub async fn replace_tokens_by_consent(
-        &self,
-        id: GrantId,
-        requested: ScopeSet,
-        binding: &Binding,
-        tokens: &KeptTokens,
-        new_version: i64,
-        now: Timestamp,
-    ) -> Result<Swap> {
+    pub async fn replace_tokens_by_consent(&self, renewal: &NewGrant, now: Timestamp) -> Result<Swap> {
+        let (grant, tokens) = (&renewal.grant, &renewal.tokens);
         let mut tx = self.begin().await?;
         let done = sqlx::query(
             "UPDATE grants SET status = 'active', reason = NULL, scopes_requested = $2, scopes_granted = $3, scopes_source = $4, \
-             refreshed_at = $5, expires_at = $6, due_at = $7, token_version = $8, access_token = $9, refresh_token = $10, \
-             api_origin = $11, mcp_origin = $12, token_origin = $13, client_id = $14, provider_account = coalesce($15, provider_account), \
-             lease_owner = NULL \
+             refreshed_at = $5, expires_at = $6, due_at = $7, token_version = $8, data_key = $9, master_key_id = $10, \
+             access_token = $11, refresh_token = $12, api_origin = $13, mcp_origin = $14, token_origin = $15, client_id = $16, \
+             provider_account = coalesce($17, provider_account), lease_owner = NULL \
              WHERE id = $1 AND token_version < $8 AND status <> 'disconnected'",
         )
-        .bind(key(&id))
-        .bind(bits(requested))
+        .bind(key(&grant.id))
+        .bind(bits(grant.scopes_requested))
         .bind(bits(tokens.scopes_granted))
         .bind(tokens.scopes_source.as_str())
         .bind(now.millis())
         .bind(tokens.expires_at.map(Timestamp::millis))
         .bind(tokens.due_at.map(Timestamp::millis))
-        .bind(new_version)
+        .bind(grant.token_version)
+        .bind(renewal.data_key.envelope())
+        .bind(&renewal.master_key_id)
         .bind(tokens.access_token.envelope())
         .bind(tokens.refresh_token.as_ref().map(Sealed::envelope))
-        .bind(&binding.api_origin)
-        .bind(&binding.mcp_origin)
-        .bind(&binding.token_origin)
-        .bind(&binding.client_id)
+        .bind(&grant.binding.api_origin)
+        .bind(&grant.binding.mcp_origin)
+        .bind(&grant.binding.token_origin)
+        .bind(&grant.binding.client_id)
         .bind(&tokens.provider_account)
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
-            let status: Option<String> = sqlx::query_scalar("SELECT status FROM grants WHERE id = $1")
-                .bind(key(&id))
-                .fetch_optional(&mut *tx)
-                .await?;
-            return Ok(match status.as_deref() {
-                None | Some("disconnected") => Swap::Gone,
-                Some(_) => Swap::Outrun,
-            });
+            return missed(&mut tx, grant.id).await;
         }
-        sqlx::query("DELETE FROM refresh_journal WHERE grant_id = $1").bind(key(&id)).execute(&mut *tx).await?;
+        sqlx::query("DELETE FROM refresh_journal WHERE grant_id = $1").bind(key(&grant.id)).execute(&mut *tx).await?;
         tx.commit().await?;
         Ok(Swap::Done)
     }
@@ -267,14 +256,7 @@ impl Store {
         .execute(&mut *tx)
         .await?;
         if done.rows_affected() == 0 {
-            let status: Option<String> = sqlx::query_scalar("SELECT status FROM grants WHERE id = $1")
-                .bind(key(&id))
-                .fetch_optional(&mut *tx)
-                .await?;
-            return Ok(match status.as_deref() {
-                None | Some("disconnected") => Swap::Gone,
-                Some(_) => Swap::Outrun,
-            });
+            return missed(&mut tx, id).await;
         }
         sqlx::query("DELETE FROM refresh_journal WHERE grant_id = $1 AND spent_version = $2")
             .bind(key(&id))
@@ -386,6 +368,16 @@ impl Store {
         narrow(&mut query, filter);
         Ok(query.build_query_scalar().fetch_one(&self.read).await?)
     }
+}
+
+/// Why a conditional write found nothing to write to.
+pub(super) async fn missed(tx: &mut Tx, id: GrantId) -> Result<Swap> {
+    let status: Option<String> =
+        sqlx::query_scalar("SELECT status FROM grants WHERE id = $1").bind(key(&id)).fetch_optional(&mut **tx).await?;
+    Ok(match status.as_deref() {
+        None | Some("disconnected") => Swap::Gone,
+        Some(_) => Swap::Outrun,
+    })
 }
 
 fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {

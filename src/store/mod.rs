@@ -24,7 +24,6 @@ use sqlx::{Sqlite, Transaction};
 pub use admin_keys::AdminKeyFound;
 pub use apps::{AppFilter, AppRecord, KeptKey, NewApp};
 pub use audit::{AuditFilter, AuditPage, Usage};
-pub use authorizations::KeptRequest;
 pub use changes::{Change, Changes};
 pub use grants::{GrantFilter, GrantRecord, GrantSort, KeptTokens, ListedGrant, NewGrant, Swap};
 pub use inspect::{Inspection, inspect};
