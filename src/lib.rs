@@ -22,3 +22,5 @@ pub mod store;
 pub mod telemetry;
 /// Encryption at rest.
 pub mod vault;
+/// Pages for people.
+pub mod web;

@@ -44,6 +44,23 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps what changed in a session that is there. False when it was ended meanwhile: it is not brought back.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn replace_session(&self, session: &KeptSession) -> Result<bool> {
+        let mut tx = self.begin().await?;
+        let done = sqlx::query("UPDATE sessions SET data = $3, expires_at = $4 WHERE id_hash = $1 AND user = $2")
+            .bind(session.id_hash.as_bytes().as_slice())
+            .bind(key(&session.user))
+            .bind(&session.data)
+            .bind(session.expires_at.millis())
+            .execute(&mut *tx)
+            .await?;
+        tx.commit().await?;
+        Ok(done.rows_affected() > 0)
+    }
+
     /// Finds a session that has not ended.
     ///
     /// # Errors

@@ -1,0 +1,149 @@
+//! `/apps/{id}`: one app: what it may do, what it did, its key, its end.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::extract::Path;
+use axum::response::Response;
+use http::StatusCode;
+
+use super::apps::key_page;
+use super::calls::{CallRow, Names};
+use super::form::Field;
+use super::frame::{Frame, Notice, Section, Tone, page_with};
+use super::moment::Moment;
+use super::problem::Problem;
+use super::rows::AppRow;
+use super::visit::{Posted, Refused, SignedIn};
+use crate::broker::{AppError, AppRecord, AuditFilter};
+use crate::domain::audit::kind;
+use crate::domain::id::AppId;
+use crate::domain::scope::ScopeSet;
+use crate::domain::time::{format_span, parse_span};
+
+#[derive(Template)]
+#[template(path = "app.html")]
+struct AppPage {
+    frame: Frame,
+    app: AppRow,
+    live: bool,
+    used: ScopeSet,
+    unused: ScopeSet,
+    can_drop: bool,
+    tied: Option<Tied>,
+    rate: Option<String>,
+    query_key: bool,
+    created: Moment,
+    revoked: Option<Moment>,
+    calls: Vec<CallRow>,
+    proxy: String,
+    overlap: Field,
+}
+
+struct Tied {
+    id: String,
+    label: String,
+}
+
+impl From<AppError> for Refused {
+    fn from(refusal: AppError) -> Self {
+        Self::Problem(match refusal {
+            AppError::NotFound => Problem::not_found(),
+            AppError::Storage(cause) => Problem::unavailable(cause),
+            AppError::BadName(_) | AppError::NoScope | AppError::NoSuchGrant | AppError::GrantTooNarrow(_) => {
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "This cannot be done", refusal.to_string())
+            }
+        })
+    }
+}
+
+/// An app of this user; another's is as if there were none.
+async fn find(visit: &SignedIn, id: &str) -> Result<(AppId, AppRecord), Refused> {
+    let id: AppId = id.parse().map_err(|_| Problem::not_found())?;
+    Ok((id, visit.web.broker.find_app(id, Some(visit.user.id)).await?))
+}
+
+async fn page_of(visit: &SignedIn, record: AppRecord, overlap: Field) -> Result<AppPage, Refused> {
+    let (app, now, broker) = (&record.app, visit.now, &visit.web.broker);
+    let tied = match app.grant {
+        Some(id) => broker.find_grant(id, Some(visit.user.id)).await.map_err(Problem::unavailable)?,
+        None => None,
+    };
+    let filter = AuditFilter { app: Some(app.id), kind: Some(kind::CALL), limit: 25, ..AuditFilter::default() };
+    let events = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
+    let mut names = Names::default();
+    names.app(app.id, app.name.as_str());
+    let unused = app.scopes.minus(record.scopes_used);
+    Ok(AppPage {
+        frame: visit.frame(Section::Apps),
+        live: app.revoked_at.is_none(),
+        used: record.scopes_used,
+        unused,
+        can_drop: unused != app.scopes,
+        tied: tied.map(|grant| Tied { id: grant.id.to_string(), label: grant.label.to_string() }),
+        rate: app.rate.map(|rate| rate.to_string()),
+        query_key: app.query_key,
+        created: Moment::of(app.created_at, now),
+        revoked: Moment::maybe(app.revoked_at, now),
+        calls: events.iter().map(|event| CallRow::of(event, &names, now)).collect(),
+        proxy: broker.settings.proxy_public_url.clone(),
+        overlap,
+        app: AppRow::of(app, now),
+    })
+}
+
+fn overlap_field() -> Field {
+    Field::with("overlap", "24h")
+}
+
+/// `GET /apps/{id}`
+pub(crate) async fn show(visit: SignedIn, Path(id): Path<String>) -> Result<Response, Refused> {
+    let (_, record) = find(&visit, &id).await?;
+    Ok(page_with(StatusCode::OK, &page_of(&visit, record, overlap_field()).await?))
+}
+
+/// `POST /apps/{id}/roll`
+pub(crate) async fn roll(
+    Path(id): Path<String>,
+    Posted { visit, fields }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
+    let (id, record) = find(&visit, &id).await?;
+    let overlap = match fields.some("overlap").map(parse_span).transpose() {
+        Ok(overlap) => overlap.unwrap_or(Duration::ZERO),
+        Err(error) => {
+            let field = Field::with("overlap", fields.one("overlap")).wrong(format!("The time {error}."));
+            return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page_of(&visit, record, field).await?));
+        }
+    };
+    visit.fresh_or(&format!("/apps/{id}"))?;
+    let made = visit.web.broker.roll_app(id, Some(visit.user.id), overlap).await?;
+    let lead = if overlap.is_zero() {
+        "The old key is dead from now on.".to_owned()
+    } else {
+        format!("The old key stays valid for {}.", format_span(overlap))
+    };
+    Ok(key_page(&visit, &made, "The key is rolled", lead))
+}
+
+/// `POST /apps/{id}/revoke`
+pub(crate) async fn revoke(
+    Path(id): Path<String>,
+    Posted { visit, .. }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
+    let (id, record) = find(&visit, &id).await?;
+    visit.web.broker.revoke_app(id, Some(visit.user.id)).await?;
+    visit.tell(Notice::new(Tone::Good, format!("“{}” is cut off. Its key is dead.", record.app.name))).await?;
+    Ok(visit.to("/apps"))
+}
+
+/// `POST /apps/{id}/scopes`: drops the scopes that the app never used.
+pub(crate) async fn drop_unused(
+    Path(id): Path<String>,
+    Posted { visit, .. }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
+    let (id, record) = find(&visit, &id).await?;
+    let kept = record.app.scopes.intersection(record.scopes_used);
+    visit.web.broker.set_app_scopes(id, Some(visit.user.id), kept).await?;
+    visit.tell(Notice::new(Tone::Good, "The app can now do only what it really does.")).await?;
+    Ok(visit.to(&format!("/apps/{id}")))
+}

@@ -1,0 +1,137 @@
+//! `/`: whether everything is all right, and who has been using the cars' data. What needs doing comes first.
+
+use std::time::Duration;
+
+use askama::Template;
+use axum::response::Response;
+
+use super::calls::{CallRow, Names};
+use super::frame::{Frame, Section, Tone, page};
+use super::problem::Problem;
+use super::rows::{AppRow, GrantRow};
+use super::visit::SignedIn;
+use crate::broker::{AppFilter, AppRecord, AuditFilter, GrantFilter};
+use crate::domain::audit::kind;
+use crate::domain::grant::{Grant, GrantKind, GrantStatus};
+use crate::domain::time::Timestamp;
+
+/// A pasted token that ends within this time is worth a word.
+const SOON: Duration = Duration::from_secs(14 * 86_400);
+/// So many grants and apps stand on the home page.
+const SHOWN: u32 = 50;
+
+#[derive(Template)]
+#[template(path = "home.html")]
+struct HomePage {
+    frame: Frame,
+    greeting: String,
+    summary: String,
+    todos: Vec<Todo>,
+    grants: Vec<GrantRow>,
+    apps: Vec<AppRow>,
+    calls: Vec<CallRow>,
+}
+
+/// Something that only the user can mend.
+struct Todo {
+    tone: Tone,
+    title: String,
+    advice: String,
+    path: String,
+    action: &'static str,
+}
+
+impl Todo {
+    fn icon(&self) -> &'static str {
+        self.tone.as_str()
+    }
+}
+
+/// `GET /`
+pub(crate) async fn show(visit: SignedIn) -> Result<Response, Problem> {
+    let (broker, now, user) = (&visit.web.broker, visit.now, visit.user.id);
+    let filter = GrantFilter { user: Some(user), limit: SHOWN, ..GrantFilter::default() };
+    let grants: Vec<Grant> = broker
+        .list_grants(&filter)
+        .await
+        .map_err(Problem::unavailable)?
+        .into_iter()
+        .map(|listed| listed.grant)
+        .filter(|grant| grant.status != GrantStatus::Disconnected)
+        .collect();
+    let filter = AppFilter { user: Some(user), limit: SHOWN, ..AppFilter::default() };
+    let mut apps = broker.list_apps(&filter).await.map_err(Problem::unavailable)?;
+    let mut names = Names::default();
+    for record in &apps {
+        names.app(record.app.id, record.app.name.as_str());
+    }
+    apps.retain(|record| record.app.revoked_at.is_none());
+    let filter = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: 10, ..AuditFilter::default() };
+    let calls = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
+
+    let todos: Vec<Todo> = grants
+        .iter()
+        .filter_map(|grant| of_grant(grant, now))
+        .chain(apps.iter().filter_map(|r| of_app(r, now)))
+        .collect();
+    let page_shown = HomePage {
+        frame: visit.frame(Section::Home),
+        greeting: format!("Hello, {}", visit.user.name),
+        summary: summary(&grants, &apps, &todos),
+        grants: grants.iter().map(|grant| GrantRow::of(grant, now)).collect(),
+        apps: apps.iter().map(|record| AppRow::of(&record.app, now)).collect(),
+        calls: calls.iter().map(|event| CallRow::of(event, &names, now)).collect(),
+        todos,
+    };
+    Ok(page(&page_shown))
+}
+
+fn summary(grants: &[Grant], apps: &[AppRecord], todos: &[Todo]) -> String {
+    let counted = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
+    let have = format!("{} and {}", counted(grants.len(), "grant"), counted(apps.len(), "app"));
+    match todos.len() {
+        0 if grants.is_empty() => "Start with a grant; it takes a minute.".to_owned(),
+        0 => format!("Everything is in order: {have}."),
+        1 => format!("One thing needs you. You have {have}."),
+        more => format!("{more} things need you. You have {have}."),
+    }
+}
+
+fn of_grant(grant: &Grant, now: Timestamp) -> Option<Todo> {
+    let path = format!("/grants/{}", grant.id);
+    let todo =
+        |tone, title, advice: &str| Some(Todo { tone, title, advice: advice.to_owned(), path, action: "Look at it" });
+    let label = &grant.label;
+    match (grant.status, grant.reason, grant.expires_at) {
+        (GrantStatus::NeedsConsent, reason, _) => todo(
+            Tone::Bad,
+            format!("The grant “{label}” needs you"),
+            reason.map_or("Renew the grant to go on.", crate::domain::grant::ConsentReason::advice),
+        ),
+        (GrantStatus::Uncertain, _, _) => todo(
+            Tone::Wait,
+            format!("It is not certain that the grant “{label}” still works"),
+            "A refresh was sent to Teslascope and its answer is not known. Keyfob finds out by itself; if calls fail, renew the grant.",
+        ),
+        (GrantStatus::Active, _, Some(at)) if grant.kind != GrantKind::OAuth && at <= now.plus(SOON) => todo(
+            Tone::Wait,
+            format!("The pasted token “{label}” ends soon"),
+            "A pasted token cannot be refreshed. Make a new one at Teslascope and paste it.",
+        ),
+        _ => None,
+    }
+}
+
+fn of_app(record: &AppRecord, now: Timestamp) -> Option<Todo> {
+    let app = &record.app;
+    let expired = app.expires_at.filter(|at| *at <= now)?;
+    // An app that has been over for a month is no news.
+    (now.since(expired) < Duration::from_secs(30 * 86_400)).then(|| Todo {
+        tone: Tone::Wait,
+        title: format!("The key of “{}” is past its time", app.name),
+        advice: "Its calls are refused. Make a new app for the program if you still use it, or revoke this one."
+            .to_owned(),
+        path: format!("/apps/{}", app.id),
+        action: "Look at it",
+    })
+}

@@ -1,0 +1,115 @@
+//! Pages: server-made, complete without a script. A handler parses, asks the broker, answers.
+
+mod account;
+mod app;
+mod apps;
+mod assets;
+mod calls;
+mod csrf;
+mod form;
+mod frame;
+mod guard;
+mod home;
+mod moment;
+mod problem;
+mod rows;
+mod scopes;
+mod session;
+mod setup;
+mod sign_in;
+mod site;
+mod snippets;
+mod visit;
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use site::Site;
+
+use crate::ambient::{Clock, Entropy};
+use crate::broker::Broker;
+use crate::config::Network;
+use problem::Problem;
+use session::Sessions;
+
+/// What every handler can reach. Cheap to clone.
+#[derive(Clone)]
+pub struct Web {
+    pub(crate) broker: Broker,
+    pub(crate) site: Site,
+    pub(crate) clock: Clock,
+    pub(crate) entropy: Entropy,
+    pub(crate) trusted_proxies: Arc<[Network]>,
+}
+
+impl fmt::Debug for Web {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Web").field("site", &self.site).finish_non_exhaustive()
+    }
+}
+
+impl Web {
+    /// The pages of a broker, at its public URL. `X-Forwarded-For` is believed from `trusted_proxies` only.
+    #[must_use]
+    pub fn new(broker: Broker, trusted_proxies: Vec<Network>) -> Self {
+        Self {
+            site: Site::new(&broker.settings.public_url),
+            clock: broker.clock.clone(),
+            entropy: broker.entropy.clone(),
+            trusted_proxies: trusted_proxies.into(),
+            broker,
+        }
+    }
+
+    /// The web listener's whole service: `programs` (the management API) beside the pages, behind the same host check and
+    /// headers, under the same prefix.
+    #[must_use]
+    pub fn router(self, programs: Router) -> Router {
+        let sessions = Sessions::new(self.broker.clone(), self.clock.clone(), self.entropy.clone());
+        let pages = pages()
+            .layer(sessions.layer(&self.site))
+            .layer(from_fn_with_state(self.clone(), visit::removal))
+            .layer(from_fn_with_state(self.clone(), visit::visitor))
+            .merge(Router::new().route("/static/{version}/{name}", get(assets::show)))
+            .method_not_allowed_fallback(|| async { Problem::wrong_method() })
+            .fallback(|| async { Problem::not_found() })
+            .with_state(self.clone());
+        // The host and the prefix are judged before anything is routed, so that they wrap the routes from outside.
+        Router::new()
+            .fallback_service(pages.merge(programs))
+            .layer(from_fn_with_state(self.clone(), guard::host))
+            .layer(CatchPanicLayer::custom(panicked))
+            .layer(from_fn_with_state(self.clone(), problem::dress))
+            .layer(from_fn_with_state(self, guard::headers))
+    }
+}
+
+fn pages() -> Router<Web> {
+    Router::new()
+        .route("/", get(home::show))
+        .route("/setup", get(setup::show).post(setup::finish))
+        .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
+        .route("/sign-out", post(sign_in::sign_out))
+        .route("/confirm", get(sign_in::confirm).post(sign_in::confirmed))
+        .route("/account", get(account::show))
+        .route("/account/password", post(account::change_password))
+        .route("/account/sessions", post(account::end_others))
+        .route("/apps", get(apps::show))
+        .route("/apps/new", get(apps::new).post(apps::make))
+        .route("/apps/{id}", get(app::show))
+        .route("/apps/{id}/roll", post(app::roll))
+        .route("/apps/{id}/revoke", post(app::revoke))
+        .route("/apps/{id}/scopes", post(app::drop_unused))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
+fn panicked(_payload: Box<dyn std::any::Any + Send>) -> Response {
+    // The payload may hold anything; the panic hook has logged where it was.
+    Problem::internal("a handler panicked").into_response()
+}
