@@ -4,21 +4,24 @@ mod accept;
 mod harden;
 mod listen;
 mod open;
+mod parts;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 pub use accept::{Limits, accept};
 pub use harden::{Files, harden};
 
 use crate::ambient::{Clock, Entropy};
+use crate::broker::Broker;
 use crate::config::Settings;
-use crate::store::Store;
 use crate::telemetry::{Health, Listener, Metrics, Trouble, ops};
-use crate::vault::Vault;
+use crate::web::Web;
 
 /// Why the program could not start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -50,22 +53,11 @@ pub enum StartError {
 }
 
 /// Everything that a command or the service works with.
-#[derive(Debug)]
 pub struct App {
     /// The settings in effect.
     pub settings: Settings,
-    /// Tells the time.
-    pub clock: Clock,
-    /// Gives randomness.
-    pub entropy: Entropy,
-    /// What is kept.
-    pub store: Store,
-    /// Seals and opens.
-    pub vault: Vault,
-    /// Whether this process can do its job.
-    pub health: Health,
-    /// Counters and gauges.
-    pub metrics: Metrics,
+    /// Every use case.
+    pub broker: Broker,
     files: Files,
 }
 
@@ -78,7 +70,8 @@ impl App {
         let (clock, entropy, health) = (Clock::system(), Entropy::system(), Health::starting());
         let (store, vault) = open::open(&settings, &entropy).await?;
         let metrics = Metrics::new(clock.clone(), health.clone());
-        Ok(Self { settings, clock, entropy, store, vault, health, metrics, files })
+        let broker = parts::broker(&settings, parts::Opened { store, vault, clock, entropy, health, metrics }).await?;
+        Ok(Self { settings, broker, files })
     }
 
     /// Listens until SIGTERM or Ctrl-C, lets running calls end, writes what is pending.
@@ -86,35 +79,71 @@ impl App {
     /// # Errors
     /// A listener's address can't be had.
     pub async fn serve(self) -> Result<(), StartError> {
-        let (ops_listener, ops_address) =
-            listen::bind("ops", &crate::config::keys::OPS_LISTEN, self.settings.ops_listen).await?;
+        use crate::config::keys::{OPS_LISTEN, WEB_LISTEN};
+        let (settings, broker) = (&self.settings, &self.broker);
+        let (web_listener, web_address) = listen::bind("web", &WEB_LISTEN, settings.web_listen).await?;
+        let (ops_listener, ops_address) = listen::bind("ops", &OPS_LISTEN, settings.ops_listen).await?;
         let (stop, stopping) = watch::channel(false);
         let mut signals = Signals::listen()?;
+        let metrics = &broker.metrics;
+        let limits = |connections: usize| Limits {
+            connections: connections.min(self.files.connections()),
+            drain: settings.drain,
+        };
 
-        let loopback_only = self.settings.ops_listen.ip().is_loopback();
-        let ops = ops::router(self.health.clone(), self.metrics.clone(), loopback_only);
-        let limits = Limits { connections: 64.min(self.files.connections()), drain: self.settings.drain };
-        let ops = tokio::spawn(accept(ops_listener, ops, limits, self.metrics.clone(), Listener::Ops, stopping));
+        let mut listeners = JoinSet::new();
+        let ops = ops::router(broker.health.clone(), metrics.clone(), settings.ops_listen.ip().is_loopback());
+        listeners.spawn(accept(ops_listener, ops, limits(64), metrics.clone(), Listener::Ops, stopping.clone()));
+        let web = Web::new(broker.clone(), settings.trusted_proxies.clone()).router(axum::Router::new());
+        listeners.spawn(accept(web_listener, web, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));
 
-        self.health.clear(Trouble::Starting);
-        tracing::info!(ops.address = %ops_address, "Keyfob is ready");
+        let mut beside = JoinSet::new();
+        beside.spawn(broker.clone().follow_changes());
+        beside.spawn(broker.clone().keep_house());
+
+        self.print_setup_line().await;
+        broker.health.clear(Trouble::Starting);
+        tracing::info!(web.address = %web_address, ops.address = %ops_address, "Keyfob is ready");
         signals.first().await;
         tracing::info!("Keyfob stops: no new connections, running calls may end");
-        self.health.set(Trouble::Stopping);
+        broker.health.set(Trouble::Stopping);
         // Nobody listens any more only when everything has ended already.
         let _ = stop.send(true);
         tokio::select! {
-            _ = ops => {}
+            () = async { while listeners.join_next().await.is_some() {} } => {}
             () = signals.first() => tracing::warn!("Told to stop again: running calls are cut off"),
         }
+        beside.shutdown().await;
         self.close().await;
         tracing::info!("Keyfob has stopped");
         Ok(())
     }
 
+    /// Prints where to make the first admin, while there is none. On standard output and never to the log.
+    async fn print_setup_line(&self) {
+        match self.broker.issue_setup_token().await {
+            Ok(Some(token)) => {
+                let line = format!(
+                    "setup: {}/setup?token={}",
+                    self.settings.public_url.as_str(),
+                    token.expose_str().unwrap_or_default()
+                );
+                let _ = writeln!(std::io::stdout().lock(), "{line}");
+            }
+            Ok(None) => {}
+            Err(cause) => tracing::error!(error = %cause, "the setup link could not be made"),
+        }
+    }
+
     /// Writes what is pending and closes the database.
     pub async fn close(self) {
-        self.store.close().await;
+        if !self.broker.trail().finish(WRITE_OUT).await {
+            tracing::error!(
+                audit.waiting = self.broker.trail().waiting(),
+                "audit rows could not be written before the end"
+            );
+        }
+        self.broker.store.close().await;
     }
 }
 
@@ -141,3 +170,6 @@ impl Signals {
 
 /// How long a connection may take to send a request's head, and may idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long the end of the program waits for the last audit rows.
+const WRITE_OUT: Duration = Duration::from_secs(10);

@@ -11,6 +11,8 @@ use crate::vault::{KeyFile, KeyFileError, KeyRing, Vault};
 
 pub(super) async fn open(settings: &Settings, entropy: &Entropy) -> Result<(Store, Vault), StartError> {
     make_directory(&settings.data_dir)?;
+    // One process at a time makes the key file and the schema; the lock goes with the file's closing.
+    let _one_at_a_time = first_start_lock(&settings.data_dir)?;
     let database = &settings.database;
     let found = inspect(database).await.map_err(|error| unopened(database, &error))?;
     let canary = found.and_then(|found| found.canary);
@@ -47,6 +49,22 @@ fn make_directory(path: &Path) -> Result<(), StartError> {
             error.kind()
         ))
     })
+}
+
+fn first_start_lock(directory: &Path) -> Result<std::fs::File, StartError> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    let path = directory.join("keyfob.lock");
+    let fault = |error: std::io::Error| {
+        StartError::Settings(format!(
+            "KEYFOB_DATA_DIR: {} can't be locked ({}); name a directory on a local file system that this user can write",
+            path.display(),
+            error.kind()
+        ))
+    };
+    let file =
+        std::fs::OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path).map_err(fault)?;
+    file.lock().map_err(fault)?;
+    Ok(file)
 }
 
 fn unopened(path: &Path, error: &store::OpenError) -> StartError {

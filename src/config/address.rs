@@ -35,6 +35,12 @@ impl BaseUrl {
         Self::parse(text).expect("a URL of our own is well-formed")
     }
 
+    /// As a URL.
+    #[must_use]
+    pub const fn url(&self) -> &Url {
+        &self.0
+    }
+
     /// This URL with another port.
     #[must_use]
     pub fn with_port(&self, port: u16) -> Self {

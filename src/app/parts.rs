@@ -1,0 +1,78 @@
+//! From settings to a broker.
+
+use super::StartError;
+use crate::ambient::{Clock, Entropy};
+use crate::broker::{Broker, BrokerSettings, Parts};
+use crate::config::Settings;
+use crate::domain::grant::Binding;
+use crate::oauth::{Client, ClientSettings, Places, Registration, tls_config};
+use crate::store::Store;
+use crate::telemetry::{Health, Metrics};
+use crate::vault::Vault;
+
+/// What a broker is made of beside the settings.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) vault: Vault,
+    pub(super) clock: Clock,
+    pub(super) entropy: Entropy,
+    pub(super) health: Health,
+    pub(super) metrics: Metrics,
+}
+
+pub(super) async fn broker(settings: &Settings, opened: Opened) -> Result<Broker, StartError> {
+    let oauth = oauth(settings, &opened.clock)?;
+    let Opened { store, vault, clock, entropy, health, metrics } = opened;
+    let path = store.path().to_owned();
+    let parts = Parts { store, vault, oauth, clock, entropy, health, metrics, settings: broker_settings(settings) };
+    Broker::start(parts)
+        .await
+        .map_err(|error| StartError::Database(format!("{}: {error}; run keyfob doctor", path.display())))
+}
+
+fn oauth(settings: &Settings, clock: &Clock) -> Result<Client, StartError> {
+    let places = Places {
+        api: settings.teslascope_url.url().clone(),
+        mcp: settings.teslascope_mcp_url.url().clone(),
+        authorize: settings.oauth_authorize_url.clone(),
+        token: settings.oauth_token_url.clone(),
+        revoke: settings.oauth_revoke_url.clone(),
+    };
+    places.check().map_err(|error| StartError::Settings(error.to_string()))?;
+    let registration = settings
+        .oauth_client_id
+        .clone()
+        .map(|client_id| Registration { client_id, client_secret: settings.oauth_client_secret.clone() });
+    let needed = settings.teslascope_url.is_https() || settings.teslascope_mcp_url.is_https();
+    let tls = tls_config(settings.teslascope_ca_file.as_deref(), needed)
+        .map_err(|error| StartError::Settings(error.to_string()))?;
+    let client = ClientSettings { places, registration, timeout: settings.token_timeout, tls };
+    Client::new(client, clock.clone()).map_err(|error| StartError::Settings(error.to_string()))
+}
+
+fn broker_settings(settings: &Settings) -> BrokerSettings {
+    let address = |url: &Option<url::Url>| url.as_ref().map_or("", |url| url.as_str()).to_owned();
+    BrokerSettings {
+        public_url: settings.public_url.as_str().to_owned(),
+        proxy_public_url: settings.proxy_public_url.as_str().to_owned(),
+        binding: Binding {
+            api_origin: settings.teslascope_url.origin(),
+            mcp_origin: settings.teslascope_mcp_url.origin(),
+            token_origin: String::new(),
+            client_id: settings.oauth_client_id.clone().unwrap_or_default(),
+        },
+        provider_key: [
+            settings.teslascope_url.as_str().to_owned(),
+            settings.teslascope_mcp_url.as_str().to_owned(),
+            address(&settings.oauth_authorize_url),
+            address(&settings.oauth_token_url),
+            address(&settings.oauth_revoke_url),
+        ]
+        .join(" "),
+        app_rate: settings.app_rate,
+        refresh_rate_per_minute: settings.refresh_rate_per_minute,
+        token_timeout: settings.token_timeout,
+        audit_keep: settings.audit_keep,
+        audit_rows: settings.audit_rows,
+    }
+}
