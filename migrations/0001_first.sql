@@ -68,7 +68,9 @@ CREATE TABLE grants (
     provider_account TEXT,
     -- who may send a refresh, and a number that it counts up while it works
     lease_owner      BLOB,
-    lease_beat       INTEGER NOT NULL DEFAULT 0
+    lease_beat       INTEGER NOT NULL DEFAULT 0,
+    -- refreshes that failed since the last that did not
+    refresh_failures INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX grants_by_user ON grants (user);
 CREATE INDEX grants_due ON grants (due_at) WHERE due_at IS NOT NULL;
@@ -80,6 +82,11 @@ CREATE TABLE refresh_journal (
     spent_version INTEGER NOT NULL,
     owner         BLOB NOT NULL,
     begun_at      INTEGER NOT NULL
+) STRICT;
+
+-- The token requests of the last minute, of all processes together: the provider counts them by address.
+CREATE TABLE token_requests (
+    at INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE authorization_requests (

@@ -211,7 +211,7 @@ impl Store {
             "UPDATE grants SET status = 'active', reason = NULL, scopes_requested = $2, scopes_granted = $3, scopes_source = $4, \
              refreshed_at = $5, expires_at = $6, due_at = $7, token_version = $8, data_key = $9, master_key_id = $10, \
              access_token = $11, refresh_token = $12, api_origin = $13, mcp_origin = $14, token_origin = $15, client_id = $16, \
-             provider_account = coalesce($17, provider_account), lease_owner = NULL \
+             provider_account = coalesce($17, provider_account), lease_owner = NULL, refresh_failures = 0 \
              WHERE id = $1 AND token_version < $8 AND status <> 'disconnected'",
         )
         .bind(key(&grant.id))
@@ -248,7 +248,8 @@ impl Store {
     pub async fn replace_with_needs_consent(&self, id: GrantId, version: i64, reason: ConsentReason) -> Result<Swap> {
         let mut tx = self.begin().await?;
         let done = sqlx::query(
-            "UPDATE grants SET status = 'needs_consent', reason = $3, due_at = NULL WHERE id = $1 AND token_version = $2 AND status <> 'disconnected'",
+            "UPDATE grants SET status = 'needs_consent', reason = $3, due_at = NULL, lease_owner = NULL \
+             WHERE id = $1 AND token_version = $2 AND status <> 'disconnected'",
         )
         .bind(key(&id))
         .bind(version)

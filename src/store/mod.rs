@@ -12,6 +12,7 @@ mod columns;
 mod grants;
 mod inspect;
 mod meta;
+mod refresh;
 mod sessions;
 mod users;
 
@@ -27,6 +28,7 @@ pub use audit::{AuditFilter, AuditPage, Usage};
 pub use changes::{Change, Changes};
 pub use grants::{GrantFilter, GrantRecord, GrantSort, KeptTokens, ListedGrant, NewGrant, Swap};
 pub use inspect::{Inspection, inspect};
+pub use refresh::{DueGrant, LeaseAnswer, LeaseMark, OpenSpending, ProcessId, RefreshRow, SpendAnswer, Unfinished};
 pub use sessions::KeptSession;
 pub use users::{Made, PasswordRecord, Removal};
 
