@@ -16,6 +16,8 @@ pub mod config;
 pub mod domain;
 /// The OAuth protocol, as a client.
 pub mod oauth;
+/// A stand-in for the provider, for trying Keyfob and for its tests.
+pub mod sandbox;
 /// What is kept: one SQLite file.
 pub mod store;
 /// What an operator sees: log lines, metrics, health.
