@@ -120,6 +120,20 @@ impl Broker {
         format!("{}/oauth/callback", self.settings.public_url)
     }
 
+    /// Whether an OAuth application is configured.
+    #[must_use]
+    pub fn has_client(&self) -> bool {
+        self.oauth.client_id().is_some()
+    }
+
+    /// The origin of the page that people are sent to, once it is known.
+    pub async fn authorization_origin(&self) -> Option<String> {
+        if !self.has_client() {
+            return None;
+        }
+        self.require_endpoints().await.map(|endpoints| endpoints.authorize.origin().ascii_serialization())
+    }
+
     /// When this user went to the provider and has not come back, if they did: the provider may have shown its own error
     /// instead of redirecting.
     ///

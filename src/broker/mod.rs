@@ -47,6 +47,7 @@ use crate::ambient::{Clock, Entropy};
 use crate::domain::app::Rate;
 use crate::domain::grant::Binding;
 use crate::domain::id::Id;
+pub use crate::oauth::PastedCheck;
 pub use crate::store::{AppFilter, AppRecord, AuditFilter, GrantFilter, GrantSort, KeptSession, ListedGrant};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::{Health, Metrics};

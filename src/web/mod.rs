@@ -5,12 +5,15 @@ mod app;
 mod apps;
 mod assets;
 mod calls;
+mod connect;
 mod csrf;
 mod form;
 mod frame;
+mod grant;
 mod guard;
 mod home;
 mod moment;
+mod paste;
 mod problem;
 mod rows;
 mod scopes;
@@ -100,6 +103,13 @@ fn pages() -> Router<Web> {
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))
         .route("/account/sessions", post(account::end_others))
+        .route("/connect", get(connect::show).post(connect::begin))
+        .route("/connect/token", get(paste::show).post(paste::save))
+        .route("/oauth/callback", get(connect::callback))
+        .route("/grants/{id}", get(grant::show))
+        .route("/grants/{id}/scopes", post(grant::widen))
+        .route("/grants/{id}/renew", post(grant::renew))
+        .route("/grants/{id}/disconnect", post(grant::disconnect))
         .route("/apps", get(apps::show))
         .route("/apps/new", get(apps::new).post(apps::make))
         .route("/apps/{id}", get(app::show))
