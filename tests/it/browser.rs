@@ -13,6 +13,8 @@ use keyfob::ambient::{Clock, Entropy};
 use keyfob::broker::{Broker, BrokerSettings, Parts};
 use keyfob::domain::grant::Binding;
 use keyfob::domain::time::Timestamp;
+use keyfob::oauth::{Client, ClientSettings, Places, Registration, tls_config};
+use keyfob::sandbox::{Sandbox, SandboxConfig};
 use keyfob::store::Store;
 use keyfob::telemetry::{Health, Metrics};
 use keyfob::vault::{KeyFile, KeyRing, Vault};
@@ -26,6 +28,7 @@ pub struct House {
     pub broker: Broker,
     pub clock: Clock,
     pub public_url: String,
+    pub sandbox: Sandbox,
     router: Router,
     _directory: tempfile::TempDir,
 }
@@ -36,8 +39,27 @@ impl House {
     }
 
     pub async fn at(public_url: &str) -> Self {
+        Self::with(public_url, SandboxConfig::default(), true).await
+    }
+
+    /// A house beside a sandbox of its own, and with a client id or without one.
+    pub async fn with(public_url: &str, config: SandboxConfig, registered: bool) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (clock, entropy) = (Clock::test(Timestamp::from_secs(1_795_000_000)), Entropy::seeded(7));
+        let sandbox = Sandbox::start(SandboxConfig { clock: clock.clone(), ..config }).await.unwrap();
+        let origin = sandbox.url();
+        let places = Places {
+            api: origin.parse().unwrap(),
+            mcp: sandbox.mcp_url().parse().unwrap(),
+            authorize: None,
+            token: None,
+            revoke: None,
+        };
+        let client_id = if registered { "keyfob-sandbox" } else { "" }.to_owned();
+        let registration = registered.then(|| Registration { client_id: client_id.clone(), client_secret: None });
+        let tls = tls_config(None, false).unwrap();
+        let settings = ClientSettings { places, registration, timeout: Duration::from_secs(5), tls };
+        let oauth = Client::new(settings, clock.clone()).unwrap();
         let ring = KeyRing::create_new(KeyFile::new(directory.path().join("master.keys"), None), &entropy).unwrap();
         let store = Store::open(&directory.path().join("keyfob.db")).await.unwrap();
         let health = Health::starting();
@@ -45,11 +67,12 @@ impl House {
             public_url: public_url.to_owned(),
             proxy_public_url: "http://127.0.0.1:8701".to_owned(),
             binding: Binding {
-                api_origin: "https://teslascope.com".to_owned(),
-                mcp_origin: "https://mcp.teslascope.com".to_owned(),
-                token_origin: "https://teslascope.com".to_owned(),
-                client_id: "client".to_owned(),
+                api_origin: origin.clone(),
+                mcp_origin: origin.clone(),
+                token_origin: String::new(),
+                client_id,
             },
+            provider_key: origin,
             app_rate: None,
             refresh_rate_per_minute: 30,
             token_timeout: Duration::from_secs(30),
@@ -59,6 +82,7 @@ impl House {
         let parts = Parts {
             store,
             vault: Vault::new(ring, entropy.clone()),
+            oauth,
             clock: clock.clone(),
             entropy,
             metrics: Metrics::new(clock.clone(), health.clone()),
@@ -67,7 +91,7 @@ impl House {
         };
         let broker = Broker::start(parts).await.unwrap();
         let router = Web::new(broker.clone(), Vec::new()).router(Router::new());
-        Self { broker, clock, public_url: public_url.to_owned(), router, _directory: directory }
+        Self { broker, clock, public_url: public_url.to_owned(), sandbox, router, _directory: directory }
     }
 
     /// A house with an admin named `ada`.
@@ -190,5 +214,77 @@ impl Browser<'_> {
 
     pub fn session(&self) -> Option<&str> {
         self.cookies.get("keyfob_session").map(String::as_str)
+    }
+}
+
+/// What a person does at the provider.
+pub struct Provider {
+    client: reqwest::Client,
+    cookie: Option<String>,
+}
+
+impl Provider {
+    pub fn new() -> Self {
+        // The first to do so wins; all install the same one.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+        Self { client, cookie: None }
+    }
+
+    async fn send(&mut self, request: reqwest::RequestBuilder) -> (StatusCode, String, String) {
+        let request = match &self.cookie {
+            Some(cookie) => request.header("cookie", cookie),
+            None => request,
+        };
+        let answer = request.send().await.unwrap();
+        if let Some(cookie) = answer.headers().get("set-cookie") {
+            self.cookie = Some(cookie.to_str().unwrap().split(';').next().unwrap().to_owned());
+        }
+        let location = answer.headers().get("location").map_or("", |value| value.to_str().unwrap()).to_owned();
+        (answer.status(), location, answer.text().await.unwrap())
+    }
+
+    /// Signs in as an account and presses a button of the consent page; gives the path and query of the callback.
+    pub async fn decide(&mut self, address: &str, account: &str, scopes: &[&str], decision: &str) -> String {
+        let origin = &address[..address.find("/oauth/").unwrap()];
+        let (_, login, _) = self.send(self.client.get(address)).await;
+        if login.ends_with("/login") {
+            let (_, _, page) = self.send(self.client.get(&login)).await;
+            let fields = [("_token", value_of(&page, "_token")), ("account", account.to_owned())];
+            self.send(self.client.post(&login).form(&fields)).await;
+        }
+        let (_, location, page) = self.send(self.client.get(address)).await;
+        let back = if location.is_empty() {
+            let mut fields = vec![("_token", value_of(&page, "_token")), ("auth_token", value_of(&page, "auth_token"))];
+            fields.extend(scopes.iter().map(|scope| ("scope", (*scope).to_owned())));
+            fields.push(("decision", decision.to_owned()));
+            self.send(self.client.post(format!("{origin}/oauth/authorize")).form(&fields)).await.1
+        } else {
+            location
+        };
+        let at = back.find("/oauth/callback").unwrap_or_else(|| panic!("not sent back: {back}"));
+        back[at..].to_owned()
+    }
+
+    pub async fn authorize(&mut self, address: &str, scopes: &[&str]) -> String {
+        self.decide(address, "1", scopes, "authorize").await
+    }
+}
+
+fn value_of(page: &str, name: &str) -> String {
+    let found = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("no {name} in {page}"));
+    found.1.split('"').next().unwrap().to_owned()
+}
+
+impl Browser<'_> {
+    /// Ticks scopes, consents, comes back: the path of the new grant's page.
+    pub async fn connect(&mut self, scopes: &[&str]) -> String {
+        let fields: Vec<_> = scopes.iter().map(|scope| ("scope", *scope)).collect();
+        let page = self.fill("/connect", "/connect", &fields).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.body);
+        let callback = Provider::new().authorize(page.location(), scopes).await;
+        let page = self.open(&callback).await;
+        assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.body);
+        page.location().to_owned()
     }
 }

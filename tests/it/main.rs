@@ -2,5 +2,6 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests")]
 
 mod browser;
+mod web_connect;
 mod web_guard;
 mod web_sign_in;
