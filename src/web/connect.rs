@@ -124,10 +124,12 @@ impl From<BeginError> for Refused {
         let problem = |status, title| Problem::new(status, title, refusal.to_string());
         Self::Problem(match &refusal {
             BeginError::NoSuchGrant => problem(StatusCode::NOT_FOUND, "No such grant"),
-            BeginError::NoClientId => problem(StatusCode::CONFLICT, "No OAuth application is set up")
-                .way("/connect/token", "Paste a token"),
-            BeginError::NoEndpoints => problem(StatusCode::SERVICE_UNAVAILABLE, "Teslascope was not found")
-                .way("/connect", "Try again"),
+            BeginError::NoClientId => {
+                problem(StatusCode::CONFLICT, "No OAuth application is set up").way("/connect/token", "Paste a token")
+            }
+            BeginError::NoEndpoints => {
+                problem(StatusCode::SERVICE_UNAVAILABLE, "Teslascope was not found").way("/connect", "Try again")
+            }
             BeginError::NoScope | BeginError::BadLabel(_) => {
                 problem(StatusCode::UNPROCESSABLE_ENTITY, "This cannot be done").way("/connect", "Start again")
             }
@@ -140,7 +142,9 @@ impl From<BeginError> for Refused {
 pub(crate) async fn callback(visit: Visit, RawQuery(query): RawQuery) -> Result<Response, Refused> {
     let Some((user, _)) = &visit.member else {
         let advice = "You are not signed in in this browser, or not any more, so that the answer from Teslascope cannot be yours. Nothing was kept. Sign in and start again.";
-        return Err(Problem::new(StatusCode::BAD_REQUEST, "Not signed in", advice).way("/sign-in?next=/connect", "Sign in").into());
+        return Err(Problem::new(StatusCode::BAD_REQUEST, "Not signed in", advice)
+            .way("/sign-in?next=/connect", "Sign in")
+            .into());
     };
     let query = query.unwrap_or_default();
     match visit.web.broker.complete_authorization(&query, user.id, visit.browser()).await {
@@ -180,7 +184,13 @@ fn told(completed: &Completed) -> Notice {
         (Tone::Good, format!("The grant “{}” is {what}. Teslascope granted what was asked: {granted}.", grant.label))
     } else {
         let less = words(withheld);
-        (Tone::Wait, format!("The grant “{}” is {what}, with less than was asked. Teslascope granted {granted}, and not {less}.", grant.label))
+        (
+            Tone::Wait,
+            format!(
+                "The grant “{}” is {what}, with less than was asked. Teslascope granted {granted}, and not {less}.",
+                grant.label
+            ),
+        )
     };
     if completed.return_to.as_deref().is_some_and(|path| path.starts_with("/connect")) {
         text.push_str(" Now the second grant, for commands alone.");

@@ -138,7 +138,10 @@ pub(crate) async fn show(visit: SignedIn, Path(id): Path<String>) -> Result<Resp
 }
 
 /// `POST /grants/{id}/scopes`: asks for more, beside what the grant holds.
-pub(crate) async fn widen(Path(id): Path<String>, Posted { visit, fields }: Posted<SignedIn>) -> Result<Response, Refused> {
+pub(crate) async fn widen(
+    Path(id): Path<String>,
+    Posted { visit, fields }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
     let grant = find(&visit, &id).await?;
     let (added, status) = match ticked(fields.all("scope")) {
         Ok(scopes) if scopes.minus(grant.scopes_granted).is_empty() => {
@@ -174,7 +177,10 @@ async fn ask_again(visit: &SignedIn, grant: &Grant, scopes: ScopeSet) -> Result<
 }
 
 /// `POST /grants/{id}/disconnect`
-pub(crate) async fn disconnect(Path(id): Path<String>, Posted { visit, .. }: Posted<SignedIn>) -> Result<Response, Refused> {
+pub(crate) async fn disconnect(
+    Path(id): Path<String>,
+    Posted { visit, .. }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
     let grant = find(&visit, &id).await?;
     let ended = visit.web.broker.disconnect(grant.id, Some(visit.user.id)).await.map_err(Problem::unavailable)?;
     let ended = ended.ok_or_else(Problem::not_found)?;

@@ -98,7 +98,9 @@ pub(crate) async fn save(Posted { visit, fields }: Posted<SignedIn>) -> Result<R
 fn told(label: &str, check: PastedCheck) -> Notice {
     match check {
         PastedCheck::NotChecked => {
-            let text = format!("“{label}” is saved, but not checked: Teslascope gave no clear answer, or the ticked scopes allow no harmless call. The first call of an app will show whether it works.");
+            let text = format!(
+                "“{label}” is saved, but not checked: Teslascope gave no clear answer, or the ticked scopes allow no harmless call. The first call of an app will show whether it works."
+            );
             Notice::new(Tone::Wait, text)
         }
         PastedCheck::Accepted | PastedCheck::Refused | PastedCheck::MissingScope(_) => {

@@ -106,7 +106,12 @@ impl House {
     }
 
     pub fn browser(&self) -> Browser<'_> {
-        Browser { house: self, cookies: BTreeMap::new(), source: "127.0.0.1:50000".parse().unwrap(), headers: Vec::new() }
+        Browser {
+            house: self,
+            cookies: BTreeMap::new(),
+            source: "127.0.0.1:50000".parse().unwrap(),
+            headers: Vec::new(),
+        }
     }
 
     /// A browser in which somebody is signed in.
@@ -143,7 +148,8 @@ impl Page {
 
     /// The form token of the page.
     pub fn token(&self) -> String {
-        let found = self.body.split_once("name=\"csrf_token\" value=\"").unwrap_or_else(|| panic!("no form in {}", self.body));
+        let found =
+            self.body.split_once("name=\"csrf_token\" value=\"").unwrap_or_else(|| panic!("no form in {}", self.body));
         found.1.split('"').next().unwrap().to_owned()
     }
 
@@ -196,7 +202,8 @@ impl Browser<'_> {
     /// Sends a form as it stands.
     pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let request = Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        let request =
+            Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
         self.send(request.body(Body::from(body)).unwrap()).await
     }
 

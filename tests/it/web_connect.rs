@@ -27,7 +27,8 @@ async fn a_person_ticks_scopes_consents_and_sees_what_was_granted() {
     let policy = page.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.contains(&format!("form-action 'self' {};", house.sandbox.url())), "{policy}");
 
-    let page = ada.fill("/connect", "/connect", &[("scope", "vehicles"), ("scope", "mcp:use"), ("label", "My cars")]).await;
+    let page =
+        ada.fill("/connect", "/connect", &[("scope", "vehicles"), ("scope", "mcp:use"), ("label", "My cars")]).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.body);
     let asked = query_of(page.location());
     assert_eq!(asked["scope"], "vehicles mcp:use");
@@ -66,7 +67,8 @@ async fn an_answer_counts_once_in_the_browser_and_for_the_user_that_asked() {
     let at = altered.find("state=").unwrap() + 6;
     let other = if altered.as_bytes()[at] == b'A' { "B" } else { "A" };
     altered.replace_range(at..=at, other);
-    for bad in [altered.as_str(), "/oauth/callback", "/oauth/callback?code=x", "/oauth/callback?state=x&code=a&code=b"] {
+    for bad in [altered.as_str(), "/oauth/callback", "/oauth/callback?code=x", "/oauth/callback?state=x&code=a&code=b"]
+    {
         let page = ada.open(bad).await;
         assert_eq!(page.status, StatusCode::BAD_REQUEST, "{bad}");
         assert!(!page.has("code="), "nothing of it is shown");
@@ -85,7 +87,8 @@ async fn five_tabs_do_not_disturb_each_other_and_a_late_answer_is_refused() {
     for n in 0..5 {
         asked.push(ada.fill("/connect", "/connect", &[("scope", "vehicles"), ("label", &format!("Tab {n}"))]).await);
     }
-    let states: std::collections::BTreeSet<_> = asked.iter().map(|page| query_of(page.location())["state"].clone()).collect();
+    let states: std::collections::BTreeSet<_> =
+        asked.iter().map(|page| query_of(page.location())["state"].clone()).collect();
     assert_eq!(states.len(), 5);
     let late = asked.pop().unwrap();
     for page in asked.iter().rev() {
@@ -112,7 +115,8 @@ async fn a_refusal_at_the_provider_is_told_and_nothing_is_kept() {
     assert!(!page.has("resource owner"), "the provider's own text is not repeated");
     ada.open("/").await.shows("No grant yet");
 
-    let forged = "/oauth/callback?error=access_denied&error_description=%3Cscript%3Ecall+0900%3C/script%3E&state=unknown";
+    let forged =
+        "/oauth/callback?error=access_denied&error_description=%3Cscript%3Ecall+0900%3C/script%3E&state=unknown";
     let page = ada.open(forged).await;
     assert_eq!(page.status, StatusCode::BAD_REQUEST);
     assert!(!page.has("0900"));
@@ -120,20 +124,26 @@ async fn a_refusal_at_the_provider_is_told_and_nothing_is_kept() {
 
 #[tokio::test]
 async fn fewer_scopes_than_asked_are_told_in_words() {
-    let house = House::with("http://localhost:8700", SandboxConfig { answer_scope: true, ..SandboxConfig::default() }, true).await;
+    let house =
+        House::with("http://localhost:8700", SandboxConfig { answer_scope: true, ..SandboxConfig::default() }, true)
+            .await;
     house.add_user("ada", Role::Admin).await;
     let mut ada = house.signed_in("ada").await;
     let asked = ada.fill("/connect", "/connect", &[("scope", "vehicles"), ("scope", "account")]).await;
     let callback = Provider::new().authorize(asked.location(), &["vehicles"]).await;
     let back = ada.open(&callback).await;
-    ada.open(back.location()).await.shows("with less than was asked. Teslascope granted vehicles, and not account").shows("refused");
+    ada.open(back.location())
+        .await
+        .shows("with less than was asked. Teslascope granted vehicles, and not account")
+        .shows("refused");
 }
 
 #[tokio::test]
 async fn one_click_makes_a_grant_of_its_own_for_controls() {
     let house = House::with_admin().await;
     let mut ada = house.signed_in("ada").await;
-    let asked = ada.fill("/connect", "/connect", &[("scope", "vehicles"), ("scope", "controls"), ("split", "yes")]).await;
+    let asked =
+        ada.fill("/connect", "/connect", &[("scope", "vehicles"), ("scope", "controls"), ("split", "yes")]).await;
     assert_eq!(query_of(asked.location())["scope"], "vehicles");
     let callback = Provider::new().authorize(asked.location(), &["vehicles"]).await;
     let next = ada.open(&callback).await.location().to_owned();
@@ -162,7 +172,11 @@ async fn without_a_client_id_the_page_says_so_and_offers_to_paste_a_token() {
     let house = House::with("http://localhost:8700", SandboxConfig::default(), false).await;
     house.add_user("ada", Role::Admin).await;
     let mut ada = house.signed_in("ada").await;
-    ada.open("/connect").await.shows("KEYFOB_OAUTH_CLIENT_ID").shows("/connect/token").shows("http://localhost:8700/oauth/callback");
+    ada.open("/connect")
+        .await
+        .shows("KEYFOB_OAUTH_CLIENT_ID")
+        .shows("/connect/token")
+        .shows("http://localhost:8700/oauth/callback");
 }
 
 #[tokio::test]
@@ -171,7 +185,11 @@ async fn an_answer_that_never_came_is_explained() {
     let mut ada = house.signed_in("ada").await;
     ada.fill("/connect", "/connect", &[("scope", "vehicles")]).await;
     house.clock.advance(Duration::from_secs(120));
-    ada.open("/connect").await.shows("did not come back").shows("invalid_client").shows("http://localhost:8700/oauth/callback");
+    ada.open("/connect")
+        .await
+        .shows("did not come back")
+        .shows("invalid_client")
+        .shows("http://localhost:8700/oauth/callback");
 }
 
 #[tokio::test]
@@ -181,7 +199,8 @@ async fn a_grant_is_widened_and_keeps_its_id_and_another_account_is_refused() {
     let own = ada.connect(&["vehicles", "account"]).await;
     let asked = ada.fill(&own, &format!("{own}/scopes"), &[("scope", "controls")]).await;
     assert_eq!(query_of(asked.location())["scope"], "account vehicles controls", "what it holds is asked for again");
-    let callback = Provider::new().decide(asked.location(), "2", &["account", "vehicles", "controls"], "authorize").await;
+    let callback =
+        Provider::new().decide(asked.location(), "2", &["account", "vehicles", "controls"], "authorize").await;
     assert_eq!(ada.open(&callback).await.location(), "/connect");
     ada.open("/connect").await.shows("another Teslascope account");
 
@@ -213,7 +232,10 @@ async fn another_users_things_are_as_if_there_were_none() {
     let mut ada = house.signed_in("ada").await;
     let grant = ada.connect(&["vehicles"]).await;
     let made = ada.fill("/apps/new", "/apps/new", &[("name", "Dashboard"), ("scope", "vehicles")]).await;
-    let app = format!("/apps/{}", made.body.split("/apps/").filter_map(|rest| rest.split('"').next()).find(|id| id.len() == 36).unwrap());
+    let app = format!(
+        "/apps/{}",
+        made.body.split("/apps/").filter_map(|rest| rest.split('"').next()).find(|id| id.len() == 36).unwrap()
+    );
     let mut bob = house.signed_in("bob").await;
     let absent = bob.open("/grants/01890000-0000-7000-8000-000000000000").await;
     for path in [&grant, &app] {
@@ -240,7 +262,13 @@ async fn a_pasted_token_is_checked_kept_and_never_shown() {
     let house = House::with_admin().await;
     let mut ada = house.signed_in("ada").await;
     let token = house.sandbox.issue_personal_access_token(1, ScopeSet::of(Scope::Vehicles).with(Scope::Account));
-    let fields = [("kind", "personal_access_token"), ("token", token.as_str()), ("scope", "vehicles"), ("scope", "account"), ("label", "Pasted")];
+    let fields = [
+        ("kind", "personal_access_token"),
+        ("token", token.as_str()),
+        ("scope", "vehicles"),
+        ("scope", "account"),
+        ("label", "Pasted"),
+    ];
     let page = ada.fill("/connect/token", "/connect/token", &fields).await;
     assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.body);
     let page = ada.open(page.location()).await;
@@ -248,22 +276,36 @@ async fn a_pasted_token_is_checked_kept_and_never_shown() {
     assert!(!page.has(&token) && !page.has("/refresh"));
 
     let key = house.sandbox.issue_api_key(1);
-    let page = ada.fill("/connect/token", "/connect/token", &[("kind", "api_key"), ("token", &key), ("scope", "account")]).await;
+    let page = ada
+        .fill("/connect/token", "/connect/token", &[("kind", "api_key"), ("token", &key), ("scope", "account")])
+        .await;
     page.shows("vehicles and controls at most");
     assert!(!page.has(&key), "a secret is never sent back");
-    let page = ada.fill("/connect/token", "/connect/token", &[("kind", "api_key"), ("token", &key), ("scope", "vehicles")]).await;
+    let page = ada
+        .fill("/connect/token", "/connect/token", &[("kind", "api_key"), ("token", &key), ("scope", "vehicles")])
+        .await;
     assert_eq!(page.status, StatusCode::SEE_OTHER);
 
-    for (token, words) in [("not-a-token", "does not accept this token"), ("", "Paste the token"), ("two words", "This is no token")] {
+    for (token, words) in
+        [("not-a-token", "does not accept this token"), ("", "Paste the token"), ("two words", "This is no token")]
+    {
         let page = ada
-            .fill("/connect/token", "/connect/token", &[("kind", "personal_access_token"), ("token", token), ("scope", "vehicles")])
+            .fill(
+                "/connect/token",
+                "/connect/token",
+                &[("kind", "personal_access_token"), ("token", token), ("scope", "vehicles")],
+            )
             .await;
         assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY, "{token}");
         page.shows(words);
     }
     let narrow = house.sandbox.issue_personal_access_token(1, ScopeSet::of(Scope::Vehicles));
     let page = ada
-        .fill("/connect/token", "/connect/token", &[("kind", "personal_access_token"), ("token", &narrow), ("scope", "account")])
+        .fill(
+            "/connect/token",
+            "/connect/token",
+            &[("kind", "personal_access_token"), ("token", &narrow), ("scope", "account")],
+        )
         .await;
     page.shows("but not for account");
 }

@@ -58,12 +58,34 @@ async fn under_a_prefix_every_address_carries_it() {
 async fn every_answer_carries_the_security_headers() {
     let house = House::with_admin().await;
     let mut browser = house.browser();
-    let sheet = browser.open("/sign-in").await.body.split_once("rel=\"stylesheet\" href=\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let sheet = browser
+        .open("/sign-in")
+        .await
+        .body
+        .split_once("rel=\"stylesheet\" href=\"")
+        .unwrap()
+        .1
+        .split('"')
+        .next()
+        .unwrap()
+        .to_owned();
     let foreign = browser.send(asking("evil.example", "/")).await;
-    for page in [browser.open("/sign-in").await, browser.open("/").await, browser.open("/nothing").await, foreign, browser.open(&sheet).await] {
+    for page in [
+        browser.open("/sign-in").await,
+        browser.open("/").await,
+        browser.open("/nothing").await,
+        foreign,
+        browser.open(&sheet).await,
+    ] {
         let of = |name: &str| page.headers.get(name).map_or("", |v| v.to_str().unwrap()).to_owned();
         let policy = of("content-security-policy");
-        for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'self';", "script-src 'self';"] {
+        for part in [
+            "default-src 'none'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'self';",
+            "script-src 'self';",
+        ] {
             assert!(policy.contains(part), "{policy}");
         }
         assert!(!policy.contains("unsafe") && !policy.contains("http"));
@@ -88,7 +110,13 @@ async fn every_answer_carries_the_security_headers() {
 async fn what_does_not_exist_is_404_and_a_wrong_method_405() {
     let house = House::with_admin().await;
     let mut ada = house.signed_in("ada").await;
-    for path in ["/nothing", "/apps/not-an-id", "/apps/01890000-0000-7000-8000-000000000000", "/.git/config", "/static/x/../../Cargo.toml"] {
+    for path in [
+        "/nothing",
+        "/apps/not-an-id",
+        "/apps/01890000-0000-7000-8000-000000000000",
+        "/.git/config",
+        "/static/x/../../Cargo.toml",
+    ] {
         let page = ada.open(path).await;
         assert_eq!(page.status, StatusCode::NOT_FOUND, "{path}");
         page.shows("There is no such page");
@@ -100,7 +128,10 @@ async fn what_does_not_exist_is_404_and_a_wrong_method_405() {
     let large = "x".repeat(70_000);
     assert_eq!(ada.fill("/apps/new", "/apps/new", &[("name", &large)]).await.status, StatusCode::PAYLOAD_TOO_LARGE);
     let token = ada.open("/apps/new").await.token();
-    let json = Request::post("/apps/new").header("content-type", "text/plain").body(Body::from(format!("csrf_token={token}"))).unwrap();
+    let json = Request::post("/apps/new")
+        .header("content-type", "text/plain")
+        .body(Body::from(format!("csrf_token={token}")))
+        .unwrap();
     assert_eq!(ada.send(json).await.status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }
 

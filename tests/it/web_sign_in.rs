@@ -31,7 +31,8 @@ async fn the_first_admin_is_made_with_the_printed_token_once() {
 
     let mut other = house.browser();
     assert_eq!(other.open(&page).await.status, StatusCode::GONE);
-    let again = other.fill("/sign-in", "/setup", &[("token", token), ("username", "eve"), ("password", PASSWORD)]).await;
+    let again =
+        other.fill("/sign-in", "/setup", &[("token", token), ("username", "eve"), ("password", PASSWORD)]).await;
     assert_eq!(again.status, StatusCode::FORBIDDEN);
 }
 
@@ -42,7 +43,8 @@ async fn signing_in_gives_a_new_session_and_signing_out_kills_it() {
     browser.cookies.insert("keyfob_session".to_owned(), "AAAAAAAAAAAAAAAAAAAAAA".to_owned());
     let page = browser.sign_in("ada", PASSWORD).await;
     assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "/"));
-    let cookie = page.headers.get_all(SET_COOKIE).iter().find(|c| c.to_str().unwrap().starts_with("keyfob_session=")).unwrap();
+    let cookie =
+        page.headers.get_all(SET_COOKIE).iter().find(|c| c.to_str().unwrap().starts_with("keyfob_session=")).unwrap();
     let cookie = cookie.to_str().unwrap();
     for part in ["HttpOnly", "SameSite=Lax", "Path=/"] {
         assert!(cookie.contains(part), "{cookie}");
@@ -59,7 +61,11 @@ async fn signing_in_gives_a_new_session_and_signing_out_kills_it() {
     let out = browser.fill("/", "/sign-out", &[]).await;
     assert_eq!((out.status, out.location()), (StatusCode::SEE_OTHER, "/sign-in"));
     assert!(browser.session().is_none(), "the cookie is removed");
-    for mut copy in [stolen, { let mut old = house.browser(); old.cookies.insert("keyfob_session".to_owned(), first); old }] {
+    for mut copy in [stolen, {
+        let mut old = house.browser();
+        old.cookies.insert("keyfob_session".to_owned(), first);
+        old
+    }] {
         assert_eq!(copy.open("/").await.location(), "/sign-in");
     }
 }
@@ -69,13 +75,12 @@ async fn over_https_cookies_are_secure_and_bound_to_the_host_also_when_removed()
     let house = House::at("https://home.example/keyfob").await;
     house.add_user("ada", Role::Admin).await;
     let mut browser = house.browser();
-    let page = browser
-        .fill("/keyfob/sign-in", "/keyfob/sign-in", &[("username", "ada"), ("password", PASSWORD)])
-        .await;
+    let page = browser.fill("/keyfob/sign-in", "/keyfob/sign-in", &[("username", "ada"), ("password", PASSWORD)]).await;
     assert_eq!(page.location(), "/keyfob/");
     assert!(browser.cookies.keys().all(|name| name.starts_with("__Host-keyfob_")), "{:?}", browser.cookies);
     let out = browser.fill("/keyfob/", "/keyfob/sign-out", &[]).await;
-    let cookie = out.headers.get_all(SET_COOKIE).iter().find(|c| c.to_str().unwrap().starts_with("__Host-keyfob_session=;"));
+    let cookie =
+        out.headers.get_all(SET_COOKIE).iter().find(|c| c.to_str().unwrap().starts_with("__Host-keyfob_session=;"));
     let cookie = cookie.expect("the session cookie is removed").to_str().unwrap();
     for part in ["Secure", "Path=/", "Max-Age=0"] {
         assert!(cookie.contains(part), "browsers ignore the removal of a __Host- cookie without {part}: {cookie}");
@@ -92,7 +97,9 @@ async fn a_form_without_this_browsers_token_changes_nothing() {
         assert_eq!(page.status, StatusCode::FORBIDDEN);
     }
     let good = ada.open("/apps/new").await.token();
-    for (name, value) in [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")] {
+    for (name, value) in
+        [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("sec-fetch-site", "same-site")]
+    {
         ada.headers = vec![(name, value.to_owned())];
         let page = ada.post("/apps/new", &[("csrf_token", &good), ("name", "evil"), ("scope", "vehicles")]).await;
         assert_eq!(page.status, StatusCode::FORBIDDEN, "{name}: {value}");
@@ -179,9 +186,8 @@ async fn one_comes_back_to_local_pages_only() {
         ("/a\r\nSet-Cookie: x=y", "/"),
     ] {
         let mut browser = house.browser();
-        let page = browser
-            .fill("/sign-in", "/sign-in", &[("username", "ada"), ("password", PASSWORD), ("next", next)])
-            .await;
+        let page =
+            browser.fill("/sign-in", "/sign-in", &[("username", "ada"), ("password", PASSWORD), ("next", next)]).await;
         assert_eq!(page.location(), to, "{next}");
     }
 }
@@ -195,7 +201,8 @@ async fn a_dangerous_act_asks_for_the_password_again_after_a_quarter_of_an_hour(
     let page = ada.fill("/apps/new", "/apps/new", &fields).await;
     assert_eq!(page.location(), "/confirm?next=%2Fapps%2Fnew%3Fname%3DHeater%26scope%3Dcontrols%26expires%3D30d");
     ada.open("/apps").await.shows("No app yet");
-    let wrong = ada.fill(page.location(), "/confirm", &[("password", "wrong"), ("next", "/apps/new?name=Heater")]).await;
+    let wrong =
+        ada.fill(page.location(), "/confirm", &[("password", "wrong"), ("next", "/apps/new?name=Heater")]).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
     ada.fill(page.location(), "/confirm", &[("password", PASSWORD), ("next", "/apps/new?name=Heater")]).await;
     ada.open("/apps/new?name=Heater&scope=controls").await.shows("value=\"Heater\"");
@@ -208,13 +215,11 @@ async fn a_new_password_ends_the_other_sessions() {
     let mut here = house.signed_in("ada").await;
     let mut elsewhere = house.signed_in("ada").await;
     here.open("/account").await.shows("Another browser");
-    let wrong = here
-        .fill("/account", "/account/password", &[("old", "wrong"), ("password", "another good password")])
-        .await;
+    let wrong =
+        here.fill("/account", "/account/password", &[("old", "wrong"), ("password", "another good password")]).await;
     assert_eq!(wrong.status, StatusCode::UNAUTHORIZED);
-    let done = here
-        .fill("/account", "/account/password", &[("old", PASSWORD), ("password", "another good password")])
-        .await;
+    let done =
+        here.fill("/account", "/account/password", &[("old", PASSWORD), ("password", "another good password")]).await;
     assert_eq!(done.location(), "/account");
     here.open("/account").await.shows("Your password is changed");
     assert_eq!(elsewhere.open("/").await.location(), "/sign-in");
