@@ -56,7 +56,6 @@ impl Place {
     }
 
     /// Runs the program to its end with something on its standard input.
-    #[expect(dead_code, reason = "for the commands that read a secret")]
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
