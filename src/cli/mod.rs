@@ -165,8 +165,8 @@ fn serve(flags: &SettingFlags) -> Result<()> {
         tracing::warn!("{notice}");
     }
     runtime()?.block_on(async {
-        let app = App::open(settings, files).await?;
-        Ok(app.serve().await?)
+        let (app, listeners) = App::listen(settings, files).await?;
+        Ok(app.serve(listeners, || {}).await?)
     })
 }
 
