@@ -16,6 +16,8 @@ pub mod config;
 pub mod domain;
 /// The OAuth protocol, as a client.
 pub mod oauth;
+/// The reverse proxy: apps' calls, on a listener of their own.
+pub mod proxy;
 /// A stand-in for the provider, for trying Keyfob and for its tests.
 pub mod sandbox;
 /// What is kept: one SQLite file.

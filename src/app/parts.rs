@@ -6,6 +6,7 @@ use crate::broker::{Broker, BrokerSettings, Parts};
 use crate::config::Settings;
 use crate::domain::grant::Binding;
 use crate::oauth::{Client, ClientSettings, Places, Registration, tls_config};
+use crate::proxy::ProxySettings;
 use crate::store::Store;
 use crate::telemetry::{Health, Metrics};
 use crate::vault::Vault;
@@ -18,16 +19,6 @@ pub(super) struct Opened {
     pub(super) entropy: Entropy,
     pub(super) health: Health,
     pub(super) metrics: Metrics,
-}
-
-impl Opened {
-    /// Opens what the settings name.
-    pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
-        let (clock, entropy, health) = (Clock::system(), Entropy::system(), Health::starting());
-        let (store, vault) = super::open::open(settings, &entropy).await?;
-        let metrics = Metrics::new(clock.clone(), health.clone());
-        Ok(Self { store, vault, clock, entropy, health, metrics })
-    }
 }
 
 pub(super) async fn broker(settings: &Settings, opened: Opened) -> Result<Broker, StartError> {
@@ -58,6 +49,14 @@ fn oauth(settings: &Settings, clock: &Clock) -> Result<Client, StartError> {
         .map_err(|error| StartError::Settings(error.to_string()))?;
     let client = ClientSettings { places, registration, timeout: settings.token_timeout, tls };
     Client::new(client, clock.clone()).map_err(|error| StartError::Settings(error.to_string()))
+}
+
+/// What the proxy needs to know.
+pub(super) fn proxy(settings: &Settings, connections: usize) -> Result<ProxySettings, StartError> {
+    let needed = settings.teslascope_url.is_https() || settings.teslascope_mcp_url.is_https();
+    let tls = tls_config(settings.teslascope_ca_file.as_deref(), needed)
+        .map_err(|error| StartError::Settings(error.to_string()))?;
+    ProxySettings::new(settings, tls, connections).map_err(|error| StartError::Settings(error.to_string()))
 }
 
 fn broker_settings(settings: &Settings) -> BrokerSettings {

@@ -194,8 +194,7 @@ impl Shared {
                 if !matches!(batch.last(), Some(Entry::Flush(_))) {
                     let _ = timeout(GATHER, self.wake.notified()).await;
                 }
-                // An empty queue is not waited for: what is gathered must be written now.
-                while batch.len() < BATCH && !rows.is_empty() && rows.recv_many(&mut batch, BATCH).await > 0 {}
+                while batch.len() < BATCH && rows.recv_many(&mut batch, BATCH).await > 0 && !rows.is_empty() {}
             }
             let now = self.minute();
             if now != minute {

@@ -1,0 +1,118 @@
+//! A response's body as the app gets it: one of ours, or the provider's, byte for byte, unless it holds the token.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+
+use super::echo::{Echo, Guarded};
+use super::ending::Ending;
+use super::received::Received;
+
+/// The response ends before its end, and its connection with it.
+#[derive(Debug, thiserror::Error)]
+#[error("the response was cut off")]
+pub(super) struct Cut;
+
+/// A response's body.
+pub(super) struct Answer {
+    source: Source,
+    ending: Option<Ending>,
+}
+
+enum Source {
+    Whole(Option<Bytes>),
+    Provider { body: Received, echo: Echo, over: bool },
+}
+
+impl Answer {
+    pub(super) const fn none() -> Self {
+        Self { source: Source::Whole(None), ending: None }
+    }
+
+    pub(super) const fn whole(text: Bytes) -> Self {
+        Self { source: Source::Whole(Some(text)), ending: None }
+    }
+
+    pub(super) const fn provider(body: Received, echo: Echo) -> Self {
+        Self { source: Source::Provider { body, echo, over: false }, ending: None }
+    }
+
+    /// What is to be done when the last byte was passed on, or when it will not be.
+    pub(super) fn ends_with(&mut self, ending: Ending) {
+        self.ending = Some(ending);
+    }
+
+    /// Whether something is to be done then.
+    pub(super) const fn has_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    fn over(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            ending.whole();
+        }
+    }
+
+    fn cut(&mut self) -> Cut {
+        if let Some(ending) = self.ending.take() {
+            ending.cut();
+        }
+        Cut
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Cut;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
+        let this = self.get_mut();
+        let chunk = match &mut this.source {
+            Source::Whole(text) => text.take(),
+            Source::Provider { body, echo, over } => loop {
+                if *over {
+                    break None;
+                }
+                match ready!(body.poll(cx)) {
+                    Some(Ok(chunk)) => match echo.guard(chunk) {
+                        Guarded::Clean(chunk) if chunk.is_empty() => {}
+                        Guarded::Clean(chunk) => break Some(chunk),
+                        Guarded::Echo => {
+                            tracing::error!("The provider sent a token of ours back; the response was cut off");
+                            return Poll::Ready(Some(Err(this.cut())));
+                        }
+                    },
+                    Some(Err(_)) => return Poll::Ready(Some(Err(this.cut()))),
+                    None => {
+                        *over = true;
+                        break echo.rest();
+                    }
+                }
+            },
+        };
+        let Some(chunk) = chunk else {
+            this.over();
+            return Poll::Ready(None);
+        };
+        if let Some(ending) = &mut this.ending {
+            ending.passed(chunk.len());
+        }
+        Poll::Ready(Some(Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Whole(text) => text.is_none(),
+            Source::Provider { body, echo, over } => *over || (body.is_end() && echo.is_empty()),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Whole(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Source::Provider { body, .. } => body.size_hint(),
+        }
+    }
+}

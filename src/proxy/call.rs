@@ -1,0 +1,429 @@
+//! One call, from its head to its answer: who calls, what for, whether they may, with which token, and what came of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::answer::Answer;
+use super::echo::Echo;
+use super::ending::Ending;
+use super::incoming::{self, Addresses};
+use super::key;
+use super::origin::{self, Neighbours};
+use super::outgoing;
+use super::provider::{NoAnswer, Server};
+use super::pulse::{Patience, Pulse};
+use super::received::Received;
+use super::refusal::Refusal;
+use super::sent::{Ended, Record, SentBody};
+use super::settings::{Base, ProxySettings};
+use super::wire;
+use crate::broker::{Bearer, BearerRefusal, Broker, Caller, Chosen, GrantRefusal, KeyRefusal, Permit};
+use crate::domain::audit::{AuditEvent, kind};
+use crate::domain::query::{QueryVerdict, judge_query};
+use crate::domain::route::{Need, Route, RouteRefusal, RouteTable, Upstream};
+use crate::telemetry::UnknownCaller;
+
+const REQUEST_ID: HeaderName = HeaderName::from_static("keyfob-request-id");
+const REQUIRED_SCOPE: HeaderName = HeaderName::from_static("keyfob-required-scope");
+/// The longest path that the audit trail keeps of a call that is in no row of the table.
+const LONGEST_KEPT_PATH: usize = 512;
+
+/// What all calls share.
+pub(super) struct Desk {
+    pub(super) broker: Broker,
+    table: Arc<RouteTable>,
+    neighbours: Neighbours,
+    addresses: Addresses,
+    api: (Base, Arc<Server>),
+    mcp: (Base, Arc<Server>),
+    public_url: String,
+    max_body: u64,
+    patience: Patience,
+    methods: [(Method, Arc<str>); 6],
+    /// Random at the start and counted up, so that an id names one answer.
+    ids: AtomicU64,
+}
+
+/// What was decided about a call, so far as it can go on.
+struct Allowed {
+    route: Route,
+    query: QueryVerdict,
+    chosen: Option<Chosen>,
+}
+
+impl Desk {
+    pub(super) fn new(broker: Broker, settings: &ProxySettings) -> Arc<Self> {
+        let hosts: Vec<&str> = settings.hosts.iter().map(String::as_str).collect();
+        let (api, mcp) = (&settings.api, &settings.mcp);
+        let ids = AtomicU64::new(u64::from_ne_bytes(broker.entropy.bytes()));
+        let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+        Arc::new(Self {
+            broker,
+            table: Arc::clone(&settings.table),
+            neighbours: Neighbours::new(&hosts, &settings.origins),
+            addresses: Addresses::new(api, mcp, &settings.proxy_public_url),
+            api: (api.clone(), Server::new(api, settings)),
+            mcp: (mcp.clone(), Server::new(mcp, settings)),
+            public_url: settings.public_url.clone(),
+            max_body: settings.max_body,
+            patience: settings.patience,
+            methods: known.map(|method| (method.clone(), Arc::from(method.as_str()))),
+            ids,
+        })
+    }
+
+    /// Closes connections to the provider that nobody has used for a while.
+    pub(super) fn sweep(&self) {
+        self.api.1.sweep();
+        self.mcp.1.sweep();
+    }
+
+    /// Answers one request.
+    pub(super) async fn answer(&self, pulse: &Arc<Pulse>, request: Request<Incoming>) -> Response<Answer> {
+        pulse.call_begins();
+        let began = self.broker.clock.elapsed();
+        let (parts, body) = request.into_parts();
+        let page = self.page(pulse, &parts);
+        let mut response = match &page {
+            Err(refusal) => self.turn_away(refusal, began),
+            Ok(Some(origin)) if origin::is_preflight(&parts.method, &parts.headers) => {
+                self.broker.metrics.call(None, "preflight", 204, self.broker.clock.elapsed().saturating_sub(began));
+                origin::preflight(origin, &parts.headers)
+            }
+            Ok(_) => match self.caller(&parts) {
+                Err(refusal) => self.turn_away(&refusal, began),
+                Ok(caller) => self.known(pulse, caller, &parts, body, began).await,
+            },
+        };
+        if !response.body().has_ending() {
+            pulse.call_ended();
+        }
+        *response.version_mut() = Version::HTTP_11;
+        let headers = response.headers_mut();
+        if let Ok(Some(origin)) = page {
+            origin::let_read(origin, headers);
+        }
+        headers.insert(REQUEST_ID, self.request_id());
+        // What follows a chunked body is never read as another request: its end is where two parsers differ most.
+        if parts.headers.contains_key(TRANSFER_ENCODING) {
+            headers.insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
+    }
+
+    /// Framing, host and origin; the origin if a listed page calls.
+    fn page(&self, pulse: &Pulse, parts: &Parts) -> Result<Option<HeaderValue>, Refusal> {
+        if wire::is_stand_in(&parts.uri) {
+            return Err(pulse.take_fault().map_or(Refusal::BadRequest("it is no request"), Refusal::from));
+        }
+        self.neighbours.check_host(&parts.headers)?;
+        self.neighbours.check_origin(&parts.headers)
+    }
+
+    fn caller(&self, parts: &Parts) -> Result<Caller, Refusal> {
+        let (key, via) = key::presented(&parts.headers, parts.uri.query().unwrap_or_default())?;
+        self.broker.caller(key, via).map_err(|refusal| match refusal {
+            KeyRefusal::Invalid => Refusal::InvalidKey,
+            KeyRefusal::Expired => Refusal::ExpiredKey,
+        })
+    }
+
+    /// Refuses somebody who is not known: counted, not written row by row.
+    fn turn_away(&self, refusal: &Refusal, began: Duration) -> Response<Answer> {
+        let (code, status) = (refusal.code(), refusal.status());
+        let reason = match refusal {
+            Refusal::MissingKey => UnknownCaller::MissingKey,
+            Refusal::InvalidKey => UnknownCaller::InvalidKey,
+            Refusal::ExpiredKey => UnknownCaller::ExpiredKey,
+            Refusal::ForbiddenHost => UnknownCaller::ForbiddenHost,
+            Refusal::ForbiddenOrigin => UnknownCaller::ForbiddenOrigin,
+            _ => UnknownCaller::BadRequest,
+        };
+        self.broker.metrics.unknown_caller(reason);
+        self.broker.metrics.call(None, code, status.as_u16(), self.broker.clock.elapsed().saturating_sub(began));
+        self.broker.trail().count_unknown(code);
+        tracing::debug!(code, "a caller that is not known was turned away");
+        refusal.answer()
+    }
+
+    /// Answers an app that showed a valid key.
+    async fn known(
+        &self,
+        pulse: &Arc<Pulse>,
+        caller: Caller,
+        parts: &Parts,
+        body: Incoming,
+        began: Duration,
+    ) -> Response<Answer> {
+        let mut ending = Ending::new(self.broker.clone(), Arc::clone(pulse), self.event(&caller, parts), began);
+        let outcome = match self.decide(caller, parts, &body, &mut ending).await {
+            Ok(allowed) => self.pass(pulse, allowed, parts, body, &mut ending).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (mut response, decision) = match outcome {
+            Ok(response) => (response, "allowed"),
+            Err(refusal) => (refusal.answer(), refusal.code()),
+        };
+        ending.told(decision, response.status());
+        response.body_mut().ends_with(ending);
+        response
+    }
+
+    fn event(&self, caller: &Caller, parts: &Parts) -> AuditEvent {
+        let app = caller.app();
+        let method = self.methods.iter().find(|(method, _)| *method == parts.method).map(|(_, name)| Arc::clone(name));
+        let path = parts.uri.path();
+        let kept = path.floor_char_boundary(LONGEST_KEPT_PATH);
+        AuditEvent {
+            app: Some(app.id),
+            method: method.or_else(|| Some(Arc::from(parts.method.as_str()))),
+            path: Some(Arc::from(&path[..kept])),
+            ..AuditEvent::change(self.broker.clock.now(), kind::CALL, Some(app.user))
+        }
+    }
+
+    /// Path, method, scope, rate, size, grant: in this order, and before a byte goes to the provider.
+    async fn decide(
+        &self,
+        caller: Caller,
+        parts: &Parts,
+        body: &Incoming,
+        ending: &mut Ending,
+    ) -> Result<Allowed, Refusal> {
+        let judged = self.table.judge(parts.method.as_str(), parts.uri.path().as_bytes());
+        let route = judged.map_err(|refusal| match refusal {
+            RouteRefusal::Ambiguous(why) => Refusal::AmbiguousPath(why),
+            RouteRefusal::Unknown => Refusal::UnknownEndpoint,
+            RouteRefusal::Method { allow } => Refusal::Method(allow),
+        })?;
+        ending.needs(route.need);
+        if let Some(event) = ending.event() {
+            event.template = Some(Arc::clone(&route.template));
+            event.scope = route.need.scope();
+        }
+        let query = judge_query(parts.uri.query().unwrap_or_default());
+        if query == QueryVerdict::MethodOverride {
+            return Err(Refusal::BadRequest("its query has a parameter that overrides the method"));
+        }
+        let permit = caller.permit(route.clone()).map_err(Refusal::InsufficientScope)?;
+        self.broker.admit(&permit).map_err(|limited| Refusal::RateLimited(limited.retry_after))?;
+        if body.size_hint().lower() > self.max_body {
+            return Err(Refusal::TooLarge { limit: self.max_body });
+        }
+        self.broker.trail().reserve().await.map_err(|_| Refusal::StorageUnavailable)?;
+        let chosen = self.choose(&permit, route.need)?;
+        if let (Some(event), Some(chosen)) = (ending.event(), &chosen) {
+            event.grant = Some(chosen.grant());
+        }
+        Ok(Allowed { route, query, chosen })
+    }
+
+    fn choose(&self, permit: &Permit, need: Need) -> Result<Option<Chosen>, Refusal> {
+        self.broker.choose(permit).map_err(|refusal| match (refusal, need) {
+            (GrantRefusal::NeedsConsent { grant, reason }, _) => Refusal::NeedsConsent {
+                reason: reason.as_str(),
+                consent_url: format!("{}/grants/{grant}", self.public_url),
+            },
+            (GrantRefusal::NoGrant { make_narrower }, Need::Scope(scope)) => Refusal::NoGrant {
+                scope,
+                make_narrower,
+                consent_url: format!("{}/connect?scope={scope}", self.public_url),
+            },
+            // A public route needs no grant.
+            (GrantRefusal::NoGrant { .. }, Need::Public) => Refusal::UnknownEndpoint,
+        })
+    }
+
+    async fn bearer(&self, chosen: &Chosen) -> Result<Arc<Bearer>, Refusal> {
+        if let Some(bearer) = self.broker.bearer_now(chosen) {
+            return Ok(bearer);
+        }
+        self.broker.wait_for_bearer(chosen).await.map_err(|refusal| match refusal {
+            BearerRefusal::RefreshUnavailable { retry_after } => Refusal::RefreshUnavailable(retry_after),
+            BearerRefusal::NeedsConsent { reason } => Refusal::NeedsConsent {
+                reason: reason.as_str(),
+                consent_url: format!("{}/grants/{}", self.public_url, chosen.grant()),
+            },
+            BearerRefusal::Unreadable => Refusal::StorageUnavailable,
+        })
+    }
+
+    /// Sends the call and takes its answer; once more with a newer token where the provider refused the first.
+    async fn pass(
+        &self,
+        pulse: &Arc<Pulse>,
+        allowed: Allowed,
+        parts: &Parts,
+        body: Incoming,
+        ending: &mut Ending,
+    ) -> Result<Response<Answer>, Refusal> {
+        let mut bearer = match &allowed.chosen {
+            Some(chosen) => Some(self.bearer(chosen).await?),
+            None => None,
+        };
+        if allowed.route.command {
+            self.put_on_disk(ending).await?;
+        }
+        let record = (!body.is_end_stream()).then(Arc::<Record>::default);
+        let body = match &record {
+            Some(record) => {
+                ending.sends(Arc::clone(record));
+                SentBody::First { body, record: Arc::clone(record), limit: self.max_body }
+            }
+            None => SentBody::None,
+        };
+        let send = Send { desk: self, pulse, parts, allowed: &allowed, record: record.as_deref() };
+        let mut response = send.first(bearer.as_deref(), body).await?;
+        if let (Some(chosen), Some(used)) = (&allowed.chosen, &bearer)
+            && self.is_refused(&response)
+        {
+            let newer = self.broker.bearer_after_401(chosen, used).await;
+            let again = record.as_ref().map_or(Some(SentBody::None), |record| record.again());
+            if let (Some(newer), Some(body)) = (newer, again) {
+                response.into_body().drain().await;
+                response = send.first(Some(&newer), body).await?;
+                bearer = Some(newer);
+            }
+        }
+        Ok(self.take(response, bearer, &allowed.route).await)
+    }
+
+    /// A command is on disk before it is sent.
+    async fn put_on_disk(&self, ending: &mut Ending) -> Result<(), Refusal> {
+        let Some(event) = ending.take_event() else { return Ok(()) };
+        let pending = AuditEvent { decision: "allowed".into(), ..event.clone() };
+        let Ok(ticket) = self.broker.trail().begin_command(pending).await else {
+            ending.put_back(event);
+            return Err(Refusal::StorageUnavailable);
+        };
+        ending.is_on_disk(ticket);
+        Ok(())
+    }
+
+    /// Whether the provider refused the token, in words or in disguise.
+    fn is_refused(&self, response: &Response<Received>) -> bool {
+        response.status() == StatusCode::UNAUTHORIZED || self.addresses.is_login(response.status(), response.headers())
+    }
+
+    /// The provider's answer, as the app may have it.
+    async fn take(&self, response: Response<Received>, bearer: Option<Arc<Bearer>>, route: &Route) -> Response<Answer> {
+        let login = self.addresses.is_login(response.status(), response.headers());
+        let (head, mut body) = response.into_parts();
+        if login && route.upstream == Upstream::Api {
+            body.drain().await;
+            return unauthenticated();
+        }
+        body.finish_if_empty().await;
+        let mut headers = head.headers;
+        body.wait_at_most(if is_event_stream(&headers) {
+            self.patience.stream_idle
+        } else {
+            self.patience.upstream_idle
+        });
+        incoming::filter(&mut headers, bearer.as_deref().map(Bearer::token), route.upstream, &self.addresses);
+        if head.status == StatusCode::FORBIDDEN
+            && let Need::Scope(scope) = route.need
+        {
+            headers.insert(REQUIRED_SCOPE, HeaderValue::from_static(scope.as_str()));
+        }
+        let mut answer = Response::new(Answer::provider(body, Echo::of(bearer)));
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = headers;
+        answer
+    }
+
+    fn server(&self, upstream: Upstream) -> &(Base, Arc<Server>) {
+        match upstream {
+            Upstream::Api => &self.api,
+            Upstream::Mcp => &self.mcp,
+        }
+    }
+
+    fn request_id(&self) -> HeaderValue {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let mut text = [0; 16];
+        for digit in text.iter_mut().rev() {
+            *digit = DIGITS[(id & 15) as usize];
+            id >>= 4;
+        }
+        HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
+    }
+}
+
+/// A call on its way to the provider.
+struct Send<'a> {
+    desk: &'a Desk,
+    pulse: &'a Arc<Pulse>,
+    parts: &'a Parts,
+    allowed: &'a Allowed,
+    record: Option<&'a Record>,
+}
+
+impl Send<'_> {
+    /// Sends it. Again only for a read of which not a byte had been sent.
+    async fn first(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Response<Received>, Refusal> {
+        let mut request = self.request(bearer, body)?;
+        let (_, server) = self.desk.server(self.allowed.route.upstream);
+        let read = matches!(self.parts.method, Method::GET | Method::HEAD) && !self.allowed.route.command;
+        for _ in 0..3 {
+            let sent = server.send(request, self.pulse, self.record, self.desk.patience.first_byte).await;
+            match sent {
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(Refusal::ProtocolError);
+                }
+                Ok(response) => return Ok(response),
+                Err(NoAnswer::Unsent(again)) if read => request = *again,
+                Err(NoAnswer::Unsent(_) | NoAnswer::Unreachable) => return Err(Refusal::Unreachable),
+                Err(NoAnswer::Timeout) => return Err(Refusal::Timeout),
+                Err(NoAnswer::Broken) => return Err(self.broken()),
+            }
+        }
+        Err(Refusal::Unreachable)
+    }
+
+    /// Whose fault it was.
+    fn broken(&self) -> Refusal {
+        match self.record.map_or(Ended::Whole, Record::ended) {
+            Ended::TooLarge => Refusal::TooLarge { limit: self.desk.max_body },
+            Ended::Broken => Refusal::BadRequest("its body ended early or is not framed as it should be"),
+            Ended::Whole | Ended::NotYet => Refusal::ProtocolError,
+        }
+    }
+
+    fn request(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Request<SentBody>, Refusal> {
+        let Allowed { route, query, .. } = self.allowed;
+        let (base, server) = self.desk.server(route.upstream);
+        let asked = self.parts.uri.path_and_query().ok_or(Refusal::BadRequest("it has no path"))?;
+        let target = outgoing::target(asked, query, route.upstream, base, bearer);
+        let target = target.ok_or(Refusal::BadRequest("its target cannot be sent on"))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = Uri::from(target);
+        *request.headers_mut() = outgoing::dress(&self.parts.headers, &server.host, bearer, route.upstream);
+        Ok(request)
+    }
+}
+
+/// What the provider says where it knows that a program asks.
+fn unauthenticated() -> Response<Answer> {
+    let mut response = Response::new(Answer::whole(Bytes::from_static(b"{\"message\":\"Unauthenticated.\"}")));
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
+    })
+}

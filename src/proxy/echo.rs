@@ -1,0 +1,159 @@
+//! Keeps the token out of what an app can read, even where the provider sends it back in a body.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use memchr::memmem;
+
+use crate::broker::Bearer;
+
+/// So much of a token's beginning is looked for first.
+const LEAD: usize = 8;
+
+/// What may be done with a chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Guarded {
+    /// This much of it can be passed on; it may be empty, while what could begin the token is held back.
+    Clean(Bytes),
+    /// It holds the token.
+    Echo,
+}
+
+/// What is looked for.
+enum Needle {
+    Nothing,
+    /// The token where it lives.
+    Bearer(Arc<Bearer>),
+    #[cfg(test)]
+    Text(&'static str),
+}
+
+impl Needle {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Nothing => b"",
+            Self::Bearer(bearer) => bearer.token(),
+            #[cfg(test)]
+            Self::Text(text) => text.as_bytes(),
+        }
+    }
+}
+
+/// Looks for one token in a stream of chunks.
+pub(super) struct Echo {
+    needle: Needle,
+    /// What could be the token's beginning, from the chunk before.
+    held: Bytes,
+}
+
+impl Echo {
+    /// Looks for the token that the call was sent with, if one was.
+    pub(super) fn of(bearer: Option<Arc<Bearer>>) -> Self {
+        Self { needle: bearer.map_or(Needle::Nothing, Needle::Bearer), held: Bytes::new() }
+    }
+
+    pub(super) fn guard(&mut self, chunk: Bytes) -> Guarded {
+        let token = self.needle.bytes();
+        if token.is_empty() {
+            return Guarded::Clean(chunk);
+        }
+        let mut chunk = if self.held.is_empty() {
+            chunk
+        } else {
+            let mut both = BytesMut::with_capacity(self.held.len() + chunk.len());
+            both.extend_from_slice(&self.held);
+            both.extend_from_slice(&chunk);
+            self.held = Bytes::new();
+            both.freeze()
+        };
+        let lead = &token[..token.len().min(LEAD)];
+        let finder = memmem::Finder::new(lead);
+        let mut at = 0;
+        while let Some(found) = finder.find(&chunk[at..]) {
+            let start = at + found;
+            let rest = &chunk[start..];
+            if rest.starts_with(token) {
+                return Guarded::Echo;
+            }
+            if token.starts_with(rest) {
+                self.held = chunk.split_off(start);
+                return Guarded::Clean(chunk);
+            }
+            at = start + 1;
+        }
+        // The end of a chunk may be less than the lead. Lines, events and JSON texts end in what no token begins with.
+        let most = chunk.len().min(lead.len() - 1);
+        if let Some(begun) = (1..=most).rev().find(|len| chunk.ends_with(&lead[..*len])) {
+            self.held = chunk.split_off(chunk.len() - begun);
+        }
+        Guarded::Clean(chunk)
+    }
+
+    /// What was held back when the stream is over: it was not the token.
+    pub(super) fn rest(&mut self) -> Option<Bytes> {
+        let held = std::mem::take(&mut self.held);
+        (!held.is_empty()).then_some(held)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TOKEN: &str = "eyJ0eXAi.CANARY.sig";
+
+    fn run(chunks: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
+        let mut echo = Echo { needle: Needle::Text(TOKEN), held: Bytes::new() };
+        let mut out = Vec::new();
+        for chunk in chunks {
+            match echo.guard(Bytes::copy_from_slice(chunk)) {
+                Guarded::Clean(chunk) => out.extend_from_slice(&chunk),
+                Guarded::Echo => return Err(out),
+            }
+        }
+        out.extend_from_slice(&echo.rest().unwrap_or_default());
+        Ok(out)
+    }
+
+    #[test]
+    fn a_token_is_found_wherever_its_chunks_are_cut() {
+        let text = format!("{{\"a\":\"{TOKEN}\"}}");
+        for first in 0..=text.len() {
+            for second in first..=text.len() {
+                let bytes = text.as_bytes();
+                let passed = run(&[&bytes[..first], &bytes[first..second], &bytes[second..]]).unwrap_err();
+                let passed = String::from_utf8(passed).unwrap();
+                assert_eq!(passed.len().min(6), passed.len(), "{passed}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_only_looks_like_a_token_passes_byte_for_byte() {
+        for text in ["eyJ0eXAi", "eyJ0eXAi.CANARY.si", "eyJ0eXAi.CANARY.siX", "eyJ0eXAieyJ0eXAi.CANARY.s"] {
+            for cut in 0..=text.len() {
+                assert_eq!(run(&[&text.as_bytes()[..cut], &text.as_bytes()[cut..]]), Ok(text.as_bytes().to_vec()));
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn bodies_pass_unchanged_unless_they_hold_the_token(pieces in prop::collection::vec("(ey|J0|eXAi|\\.CANARY|\\.sig|x|eyJ0eXAi){0,4}", 0..6)) {
+            let chunks: Vec<&[u8]> = pieces.iter().map(String::as_bytes).collect();
+            let whole = pieces.concat();
+            match run(&chunks) {
+                Ok(out) => {
+                    prop_assert_eq!(out, whole.as_bytes());
+                    prop_assert!(!whole.contains(TOKEN));
+                }
+                Err(_) => prop_assert!(whole.contains(TOKEN)),
+            }
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! The accept loop: how many connections there may be, and how they end.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep, timeout};
+
+use super::call::Desk;
+use super::pulse::{Patience, Pulse};
+use super::settings::ProxySettings;
+use super::wire::Wire;
+use crate::broker::Broker;
+use crate::telemetry::{Listener, Metrics, UnknownCaller};
+
+/// Serves apps' calls until told to stop; then lets running calls end for as long as they may, and closes what is left.
+pub async fn serve(
+    listener: TcpListener,
+    broker: Broker,
+    settings: ProxySettings,
+    metrics: Metrics,
+    mut stopping: watch::Receiver<bool>,
+) {
+    let desk = Desk::new(broker, &settings);
+    let room = Room::new(&settings, metrics);
+    let sweeper = {
+        let (desk, every) = (Arc::clone(&desk), settings.keep_upstream);
+        tokio::spawn(async move {
+            loop {
+                sleep(every).await;
+                desk.sweep();
+            }
+        })
+    };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            _ = stopping.wait_for(|stop| *stop) => break,
+            accepted = room.next(&listener) => accepted,
+        };
+        if let Some((stream, place)) = accepted {
+            let (desk, patience) = (Arc::clone(&desk), settings.patience);
+            tokio::spawn(async move { connection(stream, &place, desk, patience).await });
+        }
+    }
+    drop(listener);
+    room.empty(settings.drain).await;
+    sweeper.abort();
+}
+
+/// Drives one connection to its end.
+async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience: Patience) {
+    // A socket that refuses this is about to fail anyway.
+    let _ = stream.set_nodelay(true);
+    let pulse = &place.pulse;
+    let io = TokioIo::new(Wire::new(stream, Arc::clone(pulse)));
+    let calls = service_fn(|request| {
+        let (desk, pulse) = (Arc::clone(&desk), Arc::clone(pulse));
+        async move { Ok::<_, Infallible>(desk.answer(&pulse, request).await) }
+    });
+    let mut http = pin!(http1::Builder::new().max_header_size(64 * 1024).serve_connection(io, calls));
+    let tick = patience.tick();
+    let mut look = pin!(sleep(tick));
+    let mut slow = false;
+    let mut drained = false;
+    poll_fn(|cx| {
+        pulse.register(cx.waker());
+        if pulse.is_closing() {
+            return Poll::Ready(());
+        }
+        if pulse.is_draining() && !drained {
+            drained = true;
+            http.as_mut().graceful_shutdown();
+        }
+        loop {
+            if let Poll::Ready(outcome) = http.as_mut().poll(cx) {
+                if let Err(cause) = outcome {
+                    tracing::debug!(error = %cause, "a connection ended with an error");
+                }
+                return Poll::Ready(());
+            }
+            // An idle connection is looked at only when it may have idled for too long.
+            if slow && !pulse.is_idle() {
+                slow = false;
+                look.as_mut().reset(Instant::now() + tick);
+            }
+            if look.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            pulse.refresh();
+            if pulse.is_stuck(&patience) {
+                tracing::debug!("a connection was closed: its client kept it waiting for too long");
+                return Poll::Ready(());
+            }
+            slow = pulse.is_idle();
+            look.as_mut().reset(Instant::now() + if slow { patience.idle + tick } else { tick });
+        }
+    })
+    .await;
+}
+
+/// The places that there are for connections, and who holds them.
+struct Room {
+    places: Arc<Semaphore>,
+    per_source: usize,
+    held: Arc<Mutex<Held>>,
+    metrics: Metrics,
+    all: usize,
+}
+
+#[derive(Default)]
+struct Held {
+    last: u64,
+    pulses: HashMap<u64, Arc<Pulse>>,
+    sources: HashMap<IpAddr, usize>,
+}
+
+/// One connection's place; free again when it is dropped.
+struct Place {
+    pulse: Arc<Pulse>,
+    number: u64,
+    source: IpAddr,
+    held: Arc<Mutex<Held>>,
+    _counted: crate::telemetry::Connection,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.pulses.remove(&self.number);
+        if let Some(count) = held.sources.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                held.sources.remove(&self.source);
+            }
+        }
+    }
+}
+
+impl Room {
+    fn new(settings: &ProxySettings, metrics: Metrics) -> Self {
+        let all = settings.max_connections;
+        let places = Arc::new(Semaphore::new(all));
+        Self { places, per_source: settings.max_per_source, held: Arc::default(), metrics, all }
+    }
+
+    /// The next connection and its place. Dropping this future before it is done loses neither.
+    async fn next(&self, listener: &TcpListener) -> Option<(TcpStream, Place)> {
+        let permit = Arc::clone(&self.places).acquire_owned().await.ok()?;
+        match listener.accept().await {
+            Ok((stream, peer)) => self.place(permit, peer).map(|place| (stream, place)),
+            Err(error) => {
+                if !matches!(error.kind(), std::io::ErrorKind::ConnectionAborted | std::io::ErrorKind::ConnectionReset)
+                {
+                    // Out of files or memory: trying again at once would only spin.
+                    tracing::warn!(error = %error, "A connection could not be accepted");
+                    sleep(Duration::from_millis(100)).await;
+                }
+                None
+            }
+        }
+    }
+
+    fn place(&self, permit: OwnedSemaphorePermit, peer: SocketAddr) -> Option<Place> {
+        let source = peer.ip().to_canonical();
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = held.sources.entry(source).or_default();
+        if *count >= self.per_source && !source.is_loopback() {
+            self.metrics.unknown_caller(UnknownCaller::TooManyConnections);
+            return None;
+        }
+        *count += 1;
+        held.last += 1;
+        let (number, pulse) = (held.last, Pulse::new());
+        held.pulses.insert(number, Arc::clone(&pulse));
+        drop(held);
+        let counted = self.metrics.connection(Listener::Proxy);
+        Some(Place { pulse, number, source, held: Arc::clone(&self.held), _counted: counted, _permit: permit })
+    }
+
+    /// Lets running calls end, then closes what is left.
+    async fn empty(&self, patience: Duration) {
+        let all = u32::try_from(self.all).unwrap_or(u32::MAX);
+        self.each(Pulse::drain);
+        if timeout(patience, self.places.acquire_many(all)).await.is_ok() {
+            return;
+        }
+        let left = self.all - self.places.available_permits();
+        tracing::warn!(connections = left, "Calls were still running after the drain time and are cut off");
+        self.each(|pulse| {
+            pulse.cut();
+            pulse.close();
+        });
+        let _ = timeout(Duration::from_secs(1), self.places.acquire_many(all)).await;
+    }
+
+    fn each(&self, tell: impl Fn(&Pulse)) {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.pulses.values().for_each(|pulse| tell(pulse));
+    }
+}

@@ -1,0 +1,42 @@
+//! The reverse proxy, on its own listener: who calls, what they need, whether they may, which token, and on it goes.
+//!
+//! A call passes through these in this order.
+
+/// The answer's body as the app gets it.
+mod answer;
+/// One call, all the way.
+mod call;
+/// No token in a body.
+mod echo;
+/// What is remembered of a call.
+mod ending;
+/// A look at a raw head.
+mod head;
+/// The answer's headers.
+mod incoming;
+/// The key that a request shows.
+mod key;
+/// The accept loop.
+mod listener;
+/// Which hosts and pages may call.
+mod origin;
+/// The request as the provider gets it.
+mod outgoing;
+/// The client towards the provider.
+mod provider;
+/// What a connection waits for.
+mod pulse;
+/// The answer's body as it comes.
+mod received;
+/// What the proxy answers itself.
+mod refusal;
+/// Its body.
+mod sent;
+/// What is set.
+mod settings;
+/// The socket: only approved heads pass.
+mod wire;
+
+pub use listener::serve;
+pub use pulse::Patience;
+pub use settings::{ProxySettings, SettingsError};

@@ -1,0 +1,117 @@
+//! The request as the provider gets it: the judged bytes of the path, headers by allow-list, one credential of ours.
+
+use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use url::form_urlencoded;
+
+use super::settings::Base;
+use crate::broker::{Bearer, Credential};
+use crate::domain::query::QueryVerdict;
+use crate::domain::route::Upstream;
+
+/// Whether a request header of this name, in lower case, is passed on.
+pub(super) fn is_listed(name: &str) -> bool {
+    // A name with `_` becomes another one in CGI's spelling: the provider could take it for what it is not.
+    match name.as_bytes().first() {
+        Some(b'a') => name.starts_with("accept") && !name.contains('_'),
+        Some(b'c') => name == "cache-control" || (name.starts_with("content-") && !name.contains('_')),
+        Some(b'i') => name.starts_with("if-") && !name.contains('_'),
+        Some(b'l') => name == "last-event-id",
+        Some(b'm') => name.starts_with("mcp-") && !name.contains('_'),
+        Some(b'p') => matches!(name, "pragma" | "prefer"),
+        Some(b'r') => name == "range",
+        Some(b't') => matches!(name, "traceparent" | "tracestate"),
+        Some(b'u') => name == "user-agent",
+        _ => false,
+    }
+}
+
+/// The headers to send: what of the app's may be passed on, and what must be set: the provider's `Host`, exactly one
+/// `Authorization` or none, and an `Accept` that keeps the provider from answering with its login page.
+pub(super) fn dress(asked: &HeaderMap, host: &HeaderValue, bearer: Option<&Bearer>, upstream: Upstream) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(asked.len() + 2);
+    headers.insert(HOST, host.clone());
+    for (name, value) in asked {
+        if is_listed(name.as_str()) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if let Some(nominated) = nominated(asked) {
+        drop_named(&mut headers, nominated);
+    }
+    if let Some(Credential::Header(value)) = bearer.map(Bearer::credential) {
+        headers.insert(AUTHORIZATION, value.clone());
+    }
+    let indifferent = |accept: &HeaderValue| accept.as_bytes().trim_ascii() == b"*/*";
+    if upstream == Upstream::Api && headers.get(ACCEPT).is_none_or(indifferent) {
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    }
+    headers
+}
+
+/// What `Connection` names (RFC 9110 7.6.1).
+pub(super) fn nominated(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
+    headers.contains_key(CONNECTION).then(|| {
+        headers
+            .get_all(CONNECTION)
+            .iter()
+            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
+            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
+            .collect()
+    })
+}
+
+/// Drops headers that `Connection` named; never the ones that frame the message or say where it goes.
+pub(super) fn drop_named(headers: &mut HeaderMap, names: Vec<HeaderName>) {
+    for name in names {
+        if name != CONTENT_LENGTH && name != HOST {
+            headers.remove(name);
+        }
+    }
+}
+
+/// The target to send: the judged path byte for byte, the query without what PHP reads as `api_key`, and the provider's
+/// own old key where the grant is one. Nothing when it would be longer than a target can be.
+pub(super) fn target(
+    asked: &PathAndQuery,
+    query: &QueryVerdict,
+    upstream: Upstream,
+    base: &Base,
+    bearer: Option<&Bearer>,
+) -> Option<PathAndQuery> {
+    let api_key = match bearer.map(Bearer::credential) {
+        Some(Credential::ApiKey(key)) => Some(key.expose_str()?),
+        Some(Credential::Header(_)) | None => None,
+    };
+    let as_it_stands = upstream == Upstream::Api && base.prefix.is_empty();
+    if as_it_stands && *query == QueryVerdict::Clean && api_key.is_none() {
+        return Some(asked.clone());
+    }
+    let below = match upstream {
+        Upstream::Api => asked.path(),
+        Upstream::Mcp => asked.path().strip_prefix("/mcp")?,
+    };
+    let mut text = String::with_capacity(base.prefix.len() + asked.as_str().len() + 64);
+    text.push_str(&base.prefix);
+    text.push_str(below);
+    if text.is_empty() {
+        text.push('/');
+    }
+    let query = match query {
+        QueryVerdict::Clean => asked.query(),
+        QueryVerdict::Stripped(left) => Some(left.as_str()).filter(|left| !left.is_empty()),
+        QueryVerdict::MethodOverride => return None,
+    };
+    if let Some(query) = query {
+        text.push('?');
+        text.push_str(query);
+    }
+    if let Some(key) = api_key {
+        text.push(if query.is_some() { '&' } else { '?' });
+        text.push_str("api_key=");
+        // The usual alphabet of keys needs no encoding; what does is encoded.
+        text.extend(form_urlencoded::byte_serialize(key.as_bytes()));
+    }
+    PathAndQuery::from_maybe_shared(bytes::Bytes::from(text)).ok()
+}
