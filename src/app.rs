@@ -106,6 +106,7 @@ impl App {
         let mut beside = JoinSet::new();
         beside.spawn(broker.clone().follow_changes());
         beside.spawn(broker.clone().keep_house());
+        beside.spawn(broker.clone().run_refreshes());
 
         self.print_setup_line().await;
         broker.health.clear(Trouble::Starting);
@@ -143,6 +144,9 @@ impl App {
 
     /// Writes what is pending and closes the database.
     pub async fn close(self) {
+        if !self.broker.finish_refreshes(WRITE_OUT).await {
+            tracing::warn!("a refresh still runs at the end; the next start will find out what became of it");
+        }
         if !self.broker.trail().finish(WRITE_OUT).await {
             tracing::error!(
                 audit.waiting = self.broker.trail().waiting(),

@@ -5,7 +5,6 @@ mod admin_keys;
 /// How much one app may call.
 pub mod admission;
 mod apps;
-mod bearer;
 mod begin;
 mod call;
 mod cell;
@@ -17,6 +16,7 @@ mod housekeeping;
 mod listing;
 mod passwords;
 mod pasted;
+mod refresh;
 mod schedule;
 mod sessions;
 mod setup;
@@ -30,7 +30,6 @@ use std::time::Duration;
 pub use accounts::{AccountError, SignInRefusal};
 pub use admission::RateLimited;
 pub use apps::{AppError, AppWish, MadeApp};
-pub use bearer::BearerRefusal;
 pub use begin::{AuthorizationWish, BeginError};
 pub use call::{Caller, Chosen, GrantRefusal, KeyRefusal, KeyVia, Permit};
 pub use cell::{Bearer, Credential, GrantCell, GrantState};
@@ -39,6 +38,7 @@ pub use directory::Directory;
 pub use disconnect::{AtProvider, Disconnected};
 pub use passwords::BadPassword;
 pub use pasted::{PastedError, PastedWish};
+pub use refresh::{BearerRefusal, RefreshOutcome};
 pub use sessions::OpenSession;
 pub use setup::SetupRefusal;
 pub use trail::{CommandTicket, StorageUnavailable, Trail};
@@ -107,6 +107,7 @@ pub struct Inner {
     trail: Trail,
     hasher: passwords::Hasher,
     throttle: throttle::Throttle,
+    refresher: refresh::Refresher,
 }
 
 impl Deref for Broker {
@@ -141,7 +142,10 @@ impl Broker {
         let trail = Trail::start(parts.store.clone(), parts.clock.clone(), parts.health.clone(), parts.metrics.clone());
         let hasher = passwords::Hasher::new(parts.entropy.clone());
         let throttle = throttle::Throttle::default();
-        let broker = Self(Arc::new(Inner { parts, directory, trail, hasher, throttle }));
+        let rate = parts.settings.refresh_rate_per_minute;
+        let refresher = refresh::Refresher::new(parts.store.path(), rate, &parts.clock, &parts.entropy);
+        let broker = Self(Arc::new(Inner { parts, directory, trail, hasher, throttle, refresher }));
+        broker.take_in_spills().await;
         broker.settle_endpoints().await;
         Ok(broker)
     }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::ambient::Entropy;
 use crate::domain::id::GrantId;
 use crate::domain::time::Timestamp;
 
@@ -19,6 +20,13 @@ pub(super) fn due_at(grant: GrantId, from: Timestamp, expires_at: Timestamp) -> 
     let [.., high, low] = *grant.as_bytes();
     let jitter = (margin / 5) * u32::from(u16::from_be_bytes([high, low])) / u32::from(u16::MAX);
     expires_at.minus(margin).plus(jitter)
+}
+
+/// How long to leave the provider in peace after so many failures in a row: from five seconds to ten minutes, with jitter.
+pub(super) fn backoff(failures: u32, entropy: &Entropy) -> Duration {
+    let base = Duration::from_secs(5) * 2_u32.pow(failures.saturating_sub(1).min(7));
+    let jitter = base / 4 * u32::from(u16::from_be_bytes(entropy.bytes())) / u32::from(u16::MAX);
+    base.min(Duration::from_mins(10)) + jitter
 }
 
 #[cfg(test)]
