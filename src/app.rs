@@ -16,13 +16,14 @@ use tokio::task::JoinSet;
 
 pub use accept::{Limits, accept};
 pub use harden::{Files, harden};
+pub use listen::{Listeners, bind};
 
-use crate::ambient::{Clock, Entropy};
 use crate::broker::Broker;
 use crate::config::Settings;
 use crate::proxy;
-use crate::telemetry::{Health, Listener, Metrics, Trouble, ops};
+use crate::telemetry::{Listener, Trouble, ops};
 use crate::web::Web;
+use parts::Opened;
 
 /// Why the program could not start. Each is one line that says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -68,24 +69,33 @@ impl App {
     /// # Errors
     /// [`StartError`]; an existing database and key file are then as they were.
     pub async fn open(settings: Settings, files: Files) -> Result<Self, StartError> {
-        let (clock, entropy, health) = (Clock::system(), Entropy::system(), Health::starting());
-        let (store, vault) = open::open(&settings, &entropy).await?;
-        let metrics = Metrics::new(clock.clone(), health.clone());
-        let broker = parts::broker(&settings, parts::Opened { store, vault, clock, entropy, health, metrics }).await?;
+        let opened = Opened::open(&settings).await?;
+        Self::start(settings, opened, files).await
+    }
+
+    /// The same, and binds the service's listeners: then the settings name the ports that were left to the system.
+    ///
+    /// # Errors
+    /// [`StartError`]; an existing database and key file are then as they were.
+    pub async fn listen(mut settings: Settings, files: Files) -> Result<(Self, Listeners), StartError> {
+        let opened = Opened::open(&settings).await?;
+        let listeners = Listeners::bind(&mut settings).await?;
+        Ok((Self::start(settings, opened, files).await?, listeners))
+    }
+
+    async fn start(settings: Settings, opened: Opened, files: Files) -> Result<Self, StartError> {
+        let broker = parts::broker(&settings, opened).await?;
         Ok(Self { settings, broker, files })
     }
 
-    /// Listens until SIGTERM or Ctrl-C, lets running calls end, writes what is pending.
+    /// Serves until SIGTERM or Ctrl-C, lets running calls end, writes what is pending. `ready` is called once everything
+    /// answers.
     ///
     /// # Errors
-    /// A listener's address can't be had.
-    pub async fn serve(self) -> Result<(), StartError> {
-        use crate::config::keys::{OPS_LISTEN, PROXY_LISTEN, WEB_LISTEN};
+    /// The system does not hand signals over.
+    pub async fn serve(self, listeners: Listeners, ready: impl FnOnce()) -> Result<(), StartError> {
         let (settings, broker) = (&self.settings, &self.broker);
         let proxy = parts::proxy(settings, self.files.connections())?;
-        let (web_listener, web_address) = listen::bind("web", &WEB_LISTEN, settings.web_listen).await?;
-        let (proxy_listener, proxy_address) = listen::bind("proxy", &PROXY_LISTEN, settings.proxy_listen).await?;
-        let (ops_listener, ops_address) = listen::bind("ops", &OPS_LISTEN, settings.ops_listen).await?;
         let (stop, stopping) = watch::channel(false);
         let mut signals = Signals::listen()?;
         let metrics = &broker.metrics;
@@ -94,14 +104,13 @@ impl App {
             drain: settings.drain,
         };
 
-        let mut listeners = JoinSet::new();
+        let mut serving = JoinSet::new();
         let ops = ops::router(broker.health.clone(), metrics.clone(), settings.ops_listen.ip().is_loopback());
-        listeners.spawn(accept(ops_listener, ops, limits(64), metrics.clone(), Listener::Ops, stopping.clone()));
+        serving.spawn(accept(listeners.ops, ops, limits(64), metrics.clone(), Listener::Ops, stopping.clone()));
         let web = Web::new(broker.clone(), settings.trusted_proxies.clone()).router(axum::Router::new());
-        listeners.spawn(accept(web_listener, web, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));
+        serving.spawn(accept(listeners.web, web, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));
 
-        let calls = proxy::serve(proxy_listener, broker.clone(), proxy, metrics.clone(), stopping);
-        listeners.spawn(calls);
+        serving.spawn(proxy::serve(listeners.proxy, broker.clone(), proxy, metrics.clone(), stopping));
 
         let mut beside = JoinSet::new();
         beside.spawn(broker.clone().follow_changes());
@@ -110,14 +119,20 @@ impl App {
 
         self.print_setup_line().await;
         broker.health.clear(Trouble::Starting);
-        tracing::info!(web.address = %web_address, proxy.address = %proxy_address, ops.address = %ops_address, "Keyfob is ready");
+        tracing::info!(
+            web.address = %settings.web_listen,
+            proxy.address = %settings.proxy_listen,
+            ops.address = %settings.ops_listen,
+            "Keyfob is ready"
+        );
+        ready();
         signals.first().await;
         tracing::info!("Keyfob stops: no new connections, running calls may end");
         broker.health.set(Trouble::Stopping);
         // Nobody listens any more only when everything has ended already.
         let _ = stop.send(true);
         tokio::select! {
-            () = async { while listeners.join_next().await.is_some() {} } => {}
+            () = async { while serving.join_next().await.is_some() {} } => {}
             () = signals.first() => tracing::warn!("Told to stop again: running calls are cut off"),
         }
         beside.shutdown().await;

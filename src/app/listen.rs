@@ -5,26 +5,56 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::StartError;
-use crate::config::keys::Key;
+use crate::config::keys::{self, Key};
+use crate::config::{Settings, Source};
 
-/// Binds one listener: it, and the address that it has (the port may have been left to the system). The name is also the
+/// The service's listeners.
+#[derive(Debug)]
+pub struct Listeners {
+    pub(super) web: TcpListener,
+    pub(super) proxy: TcpListener,
+    pub(super) ops: TcpListener,
+}
+
+impl Listeners {
+    pub(super) async fn bind(settings: &mut Settings) -> Result<Self, StartError> {
+        let web = bind("web", &keys::WEB_LISTEN, &mut settings.web_listen).await?;
+        let proxy = bind("proxy", &keys::PROXY_LISTEN, &mut settings.proxy_listen).await?;
+        let ops = bind("ops", &keys::OPS_LISTEN, &mut settings.ops_listen).await?;
+        if settings.source(&keys::PUBLIC_URL) == Source::Default {
+            settings.public_url = settings.public_url.with_port(settings.web_listen.port());
+        }
+        if settings.source(&keys::PROXY_PUBLIC_URL) == Source::Default {
+            settings.proxy_public_url = settings.proxy_public_url.with_port(settings.proxy_listen.port());
+        }
+        Ok(Self { web, proxy, ops })
+    }
+}
+
+/// Binds one listener, and writes down the port that it has where the port was left to the system. The name is also the
 /// one under which a socket would be handed over by the service manager.
-pub(super) async fn bind(
-    name: &'static str,
-    key: &Key,
-    address: SocketAddr,
-) -> Result<(TcpListener, SocketAddr), StartError> {
-    let listener = TcpListener::bind(address).await;
-    let bound = listener.and_then(|listener| listener.local_addr().map(|address| (listener, address)));
-    bound.map_err(|error| StartError::Listener {
-        name,
-        address,
-        cause: match error.kind() {
-            std::io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
-            std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
-            std::io::ErrorKind::PermissionDenied => "this user may not listen there".to_owned(),
-            other => other.to_string(),
-        },
-        setting: key.env(),
-    })
+///
+/// # Errors
+/// [`StartError::Listener`]
+pub async fn bind(name: &'static str, key: &Key, address: &mut SocketAddr) -> Result<TcpListener, StartError> {
+    let wanted = *address;
+    let listener = TcpListener::bind(wanted).await;
+    let bound = listener.and_then(|listener| listener.local_addr().map(|bound| (listener, bound)));
+    match bound {
+        Ok((listener, bound)) => {
+            *address = bound;
+            Ok(listener)
+        }
+        Err(error) => Err(StartError::Listener {
+            name,
+            address: wanted,
+            cause: match error.kind() {
+                std::io::ErrorKind::AddrInUse => "another program listens there".to_owned(),
+                std::io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
+                std::io::ErrorKind::PermissionDenied => "this user may not listen there".to_owned(),
+                other => other.to_string(),
+            },
+            setting: key.env(),
+        }),
+    }
 }

@@ -21,6 +21,16 @@ pub(super) struct Opened {
     pub(super) metrics: Metrics,
 }
 
+impl Opened {
+    /// Opens what the settings name.
+    pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
+        let (clock, entropy, health) = (Clock::system(), Entropy::system(), Health::starting());
+        let (store, vault) = super::open::open(settings, &entropy).await?;
+        let metrics = Metrics::new(clock.clone(), health.clone());
+        Ok(Self { store, vault, clock, entropy, health, metrics })
+    }
+}
+
 pub(super) async fn broker(settings: &Settings, opened: Opened) -> Result<Broker, StartError> {
     let oauth = oauth(settings, &opened.clock)?;
     let Opened { store, vault, clock, entropy, health, metrics } = opened;

@@ -14,6 +14,8 @@ mod disconnect;
 mod endpoints;
 mod housekeeping;
 mod listing;
+/// What other programs read.
+pub mod members;
 mod passwords;
 mod pasted;
 mod refresh;

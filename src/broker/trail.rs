@@ -194,7 +194,8 @@ impl Shared {
                 if !matches!(batch.last(), Some(Entry::Flush(_))) {
                     let _ = timeout(GATHER, self.wake.notified()).await;
                 }
-                while batch.len() < BATCH && rows.recv_many(&mut batch, BATCH).await > 0 && !rows.is_empty() {}
+                // An empty queue is not waited for: what is gathered must be written now.
+                while batch.len() < BATCH && !rows.is_empty() && rows.recv_many(&mut batch, BATCH).await > 0 {}
             }
             let now = self.minute();
             if now != minute {

@@ -3,7 +3,12 @@
 use clap::{Parser, Subcommand};
 use clap_complete::Shell;
 
+use super::admin_key::AdminKeyCommand;
+use super::app::AppCommand;
+use super::audit::AuditArgs;
 use super::flags::SettingFlags;
+use super::grant::GrantCommand;
+use super::user::UserCommand;
 
 const AFTER_HELP: &str = "\
 Every setting can be a flag (--data-dir), an environment variable (KEYFOB_DATA_DIR) or a line in keyfob.toml
@@ -39,6 +44,20 @@ pub struct Args {
 pub enum Command {
     /// Serve pages, the proxy and the operators' listener (the default).
     Serve,
+    /// Manage accounts.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Manage what users granted at Teslascope.
+    #[command(subcommand)]
+    Grant(GrantCommand),
+    /// Manage the programs that may call the proxy.
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Manage keys for the management API.
+    #[command(subcommand)]
+    AdminKey(AdminKeyCommand),
+    /// Show what was called and changed, newest first.
+    Audit(AuditArgs),
     /// Write the completions for a shell to standard output.
     ///
     /// For bash: `keyfob completions bash > ~/.local/share/bash-completion/completions/keyfob`

@@ -1,9 +1,16 @@
 //! The command line: what a person types becomes use cases, and what comes of them a table, JSON, and an exit code.
 
+mod admin_key;
+mod app;
 mod args;
+mod audit;
 mod flags;
+mod grant;
+mod input;
 /// Tables and JSON.
 pub mod output;
+mod user;
+mod values;
 
 use std::io::{IsTerminal as _, Write as _};
 
@@ -11,8 +18,12 @@ use clap::{CommandFactory as _, Parser as _};
 
 pub use args::{Args, Command};
 
+use flags::SettingFlags;
+
 use crate::app::{App, StartError, harden};
-use crate::config::{Faults, Given, Settings};
+use crate::broker::Broker;
+use crate::config::{Faults, Given, Settings, Source, keys};
+use crate::store::StoreError;
 use crate::telemetry::log;
 
 /// How the program ends.
@@ -72,6 +83,13 @@ impl From<StartError> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = %error, "The database did not do what was asked");
+        Self::refused("Keyfob could not read or save this. Try again in a moment.")
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
         Self::refused(format!("The output can't be written ({}).", error.kind()))
@@ -103,8 +121,14 @@ pub fn run(arguments: impl Iterator<Item = std::ffi::OsString>) -> Exit {
 }
 
 fn command(args: Args) -> Result<()> {
+    let flags = &args.settings;
     match args.command.unwrap_or(Command::Serve) {
-        Command::Serve => serve(&args.settings),
+        Command::Serve => serve(flags),
+        Command::User(command) => with_broker(flags, async |broker| user::run(broker, command).await),
+        Command::Grant(command) => with_broker(flags, async |broker| grant::run(broker, command).await),
+        Command::App(command) => with_broker(flags, async |broker| app::run(broker, command).await),
+        Command::AdminKey(command) => with_broker(flags, async |broker| admin_key::run(broker, command).await),
+        Command::Audit(args) => with_broker(flags, async |broker| audit::run(broker, args).await),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "keyfob", &mut script);
@@ -118,7 +142,22 @@ fn command(args: Args) -> Result<()> {
     }
 }
 
-fn serve(flags: &flags::SettingFlags) -> Result<()> {
+/// Opens the data directory, does one thing with it, and closes it.
+fn with_broker(flags: &SettingFlags, act: impl AsyncFnOnce(&Broker) -> Result<()>) -> Result<()> {
+    let files = harden();
+    let settings = settings(flags)?;
+    // A command says what it has to say itself; the log is for what went wrong, unless somebody wants more.
+    let levels = if settings.source(&keys::LOG) == Source::Default { "warn" } else { &settings.log };
+    log::init(levels, settings.log_format);
+    runtime()?.block_on(async {
+        let app = App::open(settings, files).await?;
+        let done = act(&app.broker).await;
+        app.close().await;
+        done
+    })
+}
+
+fn serve(flags: &SettingFlags) -> Result<()> {
     let files = harden();
     let settings = settings(flags)?;
     log::init(&settings.log, settings.log_format);
@@ -126,8 +165,8 @@ fn serve(flags: &flags::SettingFlags) -> Result<()> {
         tracing::warn!("{notice}");
     }
     runtime()?.block_on(async {
-        let app = App::open(settings, files).await?;
-        Ok(app.serve().await?)
+        let (app, listeners) = App::listen(settings, files).await?;
+        Ok(app.serve(listeners, || {}).await?)
     })
 }
 
@@ -136,7 +175,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     runtime.map_err(|error| StartError::Runtime(error.to_string()).into())
 }
 
-fn settings(flags: &flags::SettingFlags) -> Result<Settings> {
+fn settings(flags: &SettingFlags) -> Result<Settings> {
     let given = Given {
         flags: flags.0.clone(),
         environment: std::env::vars_os().collect(),

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use crate::domain::time::Timestamp;
 use crate::domain::user::is_unprintable;
 
 /// Text without anything that a terminal would act on.
@@ -20,6 +21,32 @@ pub fn json(value: &impl Serialize) -> io::Result<()> {
     let mut text = serde_json::to_string_pretty(value)?;
     text.push('\n');
     io::stdout().write_all(text.as_bytes())
+}
+
+/// Names and values, one a line, the values below each other.
+///
+/// # Errors
+/// Standard output can't be written.
+pub fn facts(facts: &[(&str, String)]) -> io::Result<()> {
+    let width = facts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut out = io::stdout().lock();
+    for (name, value) in facts {
+        let value = if value.is_empty() { "-" } else { value };
+        writeln!(out, "{name:width$}  {}", printable(value))?;
+    }
+    Ok(())
+}
+
+/// A sentence for the person, on standard error.
+pub fn note(sentence: &str) {
+    // Whoever closed standard error does not want to hear it.
+    let _ = writeln!(io::stderr(), "{}", printable(sentence));
+}
+
+/// A moment, or nothing.
+#[must_use]
+pub fn time(at: Option<Timestamp>) -> String {
+    at.map(|at| at.to_string()).unwrap_or_default()
 }
 
 /// Rows under headings, in columns as wide as they must be.

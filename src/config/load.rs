@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::address::{BaseUrl, Network, parse_listen, parse_origin, parse_url};
@@ -12,6 +13,7 @@ use super::layers::Given;
 use super::reader::{Read, Reader};
 use super::values::{self, LogFormat};
 use super::{Settings, provider, routes};
+use crate::domain::route::RouteTable;
 
 pub(super) fn load(given: &Given) -> Result<Settings, Faults> {
     let mut reader = Reader::open(given);
@@ -26,7 +28,7 @@ pub(super) fn load(given: &Given) -> Result<Settings, Faults> {
     let trusted_proxies = reader.list(&keys::TRUSTED_PROXIES, Network::parse);
     let allowed_origins = reader.list(&keys::ALLOWED_ORIGINS, parse_origin);
     let provider = provider::read(&mut reader);
-    let extra_routes = extra_routes(&mut reader);
+    let routes = Arc::new(route_table(&mut reader));
     let most = 1 << 40;
     let counted = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
     let seconds = Duration::from_secs;
@@ -65,7 +67,7 @@ pub(super) fn load(given: &Given) -> Result<Settings, Faults> {
         audit_rows: reader.or(&keys::AUDIT_ROWS, 1_000_000, values::count(most)),
         notify_url: reader.optional(&keys::NOTIFY_URL, notify_url),
         notify_command: reader.command(&keys::NOTIFY_COMMAND),
-        extra_routes,
+        routes,
         log: reader.or(&keys::LOG, "info".to_owned(), values::levels),
         log_format: reader.or(
             &keys::LOG_FORMAT,
@@ -155,12 +157,12 @@ fn notify_url(text: &str) -> Result<url::Url, Bad> {
     }
 }
 
-fn extra_routes(reader: &mut Reader<'_>) -> Vec<super::ExtraRoute> {
-    let Some(path) = reader.path(&keys::ROUTES_FILE) else { return Vec::new() };
+fn route_table(reader: &mut Reader<'_>) -> RouteTable {
+    let Some(path) = reader.path(&keys::ROUTES_FILE) else { return RouteTable::built_in() };
     routes::read(&path).unwrap_or_else(|faults| {
         for bad in faults {
             reader.fault(&keys::ROUTES_FILE, bad);
         }
-        Vec::new()
+        RouteTable::built_in()
     })
 }

@@ -5,11 +5,13 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use url::Url;
 
 use crate::domain::app::Rate;
+use crate::domain::route::RouteTable;
 use crate::domain::secret::{ClientSecret, Secret};
 
 mod address;
@@ -30,7 +32,6 @@ pub use address::{BaseUrl, Network};
 pub use fault::{Fault, Faults};
 pub use layers::{Given, Source};
 pub use reader::InEffect;
-pub use routes::ExtraRoute;
 pub use values::LogFormat;
 
 /// Every setting, resolved.
@@ -100,8 +101,8 @@ pub struct Settings {
     pub notify_url: Option<Url>,
     /// A program and its arguments, run when a grant needs its user; empty for none.
     pub notify_command: Vec<String>,
-    /// Rows added to the path and scope table, well-formed but not yet held against the built-in ones.
-    pub extra_routes: Vec<ExtraRoute>,
+    /// The path and scope table with the rows of the routes file.
+    pub routes: Arc<RouteTable>,
     /// What is logged: a level, or a list of levels and `target=level`.
     pub log: String,
     /// How log lines look.

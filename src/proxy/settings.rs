@@ -9,7 +9,7 @@ use url::Url;
 
 use super::pulse::Patience;
 use crate::config::Settings;
-use crate::domain::route::{ExtraRow, RouteFault, RouteTable};
+use crate::domain::route::RouteTable;
 
 /// One of the provider's servers: its address, and the path that goes before every path.
 #[derive(Clone, Debug)]
@@ -56,9 +56,6 @@ pub struct ProxySettings {
 /// Why the proxy cannot be set up. One line that names the setting and the mend.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// A row of the routes file contradicts the table.
-    #[error("KEYFOB_ROUTES_FILE: {0}")]
-    Routes(#[from] RouteFault),
     /// An address is none.
     #[error("{0} is not a usable address")]
     Url(String),
@@ -70,13 +67,10 @@ impl ProxySettings {
     /// # Errors
     /// [`SettingsError`], to be shown with exit code 2.
     pub fn new(settings: &Settings, tls: ClientConfig, connections: usize) -> Result<Self, SettingsError> {
-        let extra = &settings.extra_routes;
-        let rows: Vec<ExtraRow<'_>> =
-            extra.iter().map(|row| ExtraRow { methods: &row.methods, path: &row.path, need: row.need }).collect();
         let (api, mcp) =
             (Base::new(settings.teslascope_url.as_str())?, Base::new(settings.teslascope_mcp_url.as_str())?);
         Ok(Self {
-            table: Arc::new(RouteTable::with_extra(&rows)?),
+            table: Arc::clone(&settings.routes),
             tls,
             api,
             mcp,

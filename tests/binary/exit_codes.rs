@@ -101,12 +101,14 @@ fn a_wrong_or_missing_master_key_is_4_and_nothing_is_touched() {
 
 #[test]
 fn a_taken_address_is_5_and_named_with_its_listener() {
-    for name in ["ops"] {
+    for name in ["web", "ops"] {
         let (_held, address) = taken();
         let setting = format!("KEYFOB_{}_LISTEN", name.to_uppercase());
         let ended = Place::new().with(&setting, &address).run(&["serve"]);
         assert_eq!(ended.code, Some(5), "{ended:?}");
         assert_eq!(ended.err.lines().filter(|line| !line.starts_with('{')).count(), 1, "{ended:?}");
-        assert!(ended.err.contains(name) && ended.err.contains(&address) && ended.err.contains(&setting), "{ended:?}");
+        for word in [&format!("the {name} listener"), &address, &setting] {
+            assert!(ended.err.contains(word), "{word}: {ended:?}");
+        }
     }
 }

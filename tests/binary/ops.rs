@@ -1,5 +1,6 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use crate::program::{Place, ask, get};
@@ -55,7 +56,6 @@ fn the_process_keeps_its_memory_and_files_to_itself() {
     assert_eq!(line("Max core file size")[4..6], ["0", "0"]);
     let files = line("Max open files");
     assert_eq!(files[3], files[4], "the soft limit is raised to the hard one");
-    use std::os::unix::fs::PermissionsExt as _;
     let mode = |path: std::path::PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(place.data()), 0o700);
     for entry in std::fs::read_dir(place.data()).unwrap() {

@@ -56,7 +56,6 @@ impl Place {
     }
 
     /// Runs the program to its end with something on its standard input.
-    #[expect(dead_code, reason = "for the commands that read a secret")]
     pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
         let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
         child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
@@ -65,21 +64,19 @@ impl Place {
 
     /// Starts the service and waits until it says that it is ready.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Running {
-        let mut child = self.command(arguments).spawn().unwrap();
-        let (said, lines) = mpsc::channel();
-        let errors = BufReader::new(child.stderr.take().unwrap());
-        std::thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        let mut running = Running::of(self.command(arguments).spawn().unwrap());
         let mut log = Vec::new();
-        loop {
-            let line = lines.recv_timeout(Duration::from_secs(20)).unwrap_or_else(|_| panic!("never ready: {log:#?}"));
-            let ready = serde_json::from_str::<serde_json::Value>(&line)
-                .ok()
-                .filter(|line| line["message"] == "Keyfob is ready");
-            log.push(line);
-            if let Some(ready) = ready {
-                return Running { child, lines, ready };
+        while running.ready.is_null() {
+            let line = running.lines.recv_timeout(Duration::from_secs(20));
+            let line = line.unwrap_or_else(|_| panic!("never ready: {log:#?}"));
+            if let Ok(line) = serde_json::from_str::<serde_json::Value>(&line)
+                && line["message"] == "Keyfob is ready"
+            {
+                running.ready = line;
             }
+            log.push(line);
         }
+        running
     }
 }
 
@@ -106,6 +103,13 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    fn of(mut child: Child) -> Self {
+        let (said, lines) = mpsc::channel();
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| drop(said.send(line))));
+        Self { child, lines, ready: serde_json::Value::Null }
+    }
+
     /// Where a listener listens.
     pub(crate) fn address(&self, name: &str) -> SocketAddr {
         self.ready[format!("{name}.address")].as_str().unwrap().parse().unwrap()

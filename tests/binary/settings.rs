@@ -58,7 +58,7 @@ fn a_bad_routes_file_is_named_by_its_row() {
     let ended = place.run(&["serve"]);
     assert_eq!(ended.code, Some(2));
     assert!(
-        ended.err.starts_with("keyfob: KEYFOB_ROUTES_FILE: row 2: ") && ended.err.lines().count() == 1,
+        ended.err.starts_with("keyfob: KEYFOB_ROUTES_FILE: route 2: ") && ended.err.lines().count() == 1,
         "{ended:?}"
     );
 }

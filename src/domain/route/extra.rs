@@ -3,18 +3,25 @@
 use std::fmt;
 use std::sync::Arc;
 
+use serde::Deserialize;
+
 use super::table::{CATCH_ALL, Entry, Segment, segments};
 use super::{MethodSet, Need, Route, Upstream};
 
-/// One `[[route]]` of the routes file.
-#[derive(Clone, Copy, Debug)]
-pub struct ExtraRow<'a> {
+/// One `[[route]]` of the routes file, as it was written.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExtraRow {
     /// Method names; `GET` brings `HEAD` only where it is listed too.
-    pub methods: &'a [String],
+    pub methods: Vec<String>,
     /// Like `/api/vehicle/{id}/trips`; `{name}` stands for one segment.
-    pub path: &'a str,
-    /// What it needs.
-    pub need: Need,
+    pub path: String,
+    /// The scope it needs, or `public`.
+    #[serde(default)]
+    pub scope: Option<String>,
+    /// Whether it needs none.
+    #[serde(default)]
+    pub public: bool,
 }
 
 /// What is wrong with the routes file, and how to mend it.
@@ -31,6 +38,8 @@ pub(super) enum Fault {
     Path(String, &'static str),
     Method(String),
     NoMethod,
+    Need(&'static str),
+    Scope(String),
     Contradiction { path: String, other: String, need: Need },
 }
 
@@ -46,6 +55,11 @@ impl fmt::Display for Fault {
             Self::Path(path, why) => write!(f, "the path \"{path}\" {why}"),
             Self::Method(name) => write!(f, "\"{name}\" is not one of GET, HEAD, POST, PUT, PATCH, DELETE"),
             Self::NoMethod => f.write_str("\"methods\" is empty; list at least one"),
+            Self::Need(why) => f.write_str(why),
+            Self::Scope(name) => write!(
+                f,
+                "\"{name}\" is not a scope; use account, tesla-accounts, vehicles, controls, mcp:use, or public"
+            ),
             Self::Contradiction { path, other, need } => write!(
                 f,
                 "the path \"{path}\" contradicts the row {other}, which needs {need}; use that, or a path that the row does not cover"
@@ -54,35 +68,44 @@ impl fmt::Display for Fault {
     }
 }
 
-impl ExtraRow<'_> {
+impl ExtraRow {
     /// The row as an entry, next to those that there are.
     pub(super) fn entry(&self, known: &[Entry]) -> Result<Entry, Fault> {
         self.check_path()?;
         let mut methods = MethodSet::NONE;
-        for name in self.methods {
+        for name in &self.methods {
             methods = methods.union(MethodSet::of(name).ok_or_else(|| Fault::Method(name.clone()))?);
         }
         if methods == MethodSet::NONE {
             return Err(Fault::NoMethod);
         }
-        let need = self.need;
+        let need = self.need()?;
         // One path, one scope, whatever the method: a method smuggled past us must not find a cheaper one.
         let other = known.iter().find(|entry| {
             let other = &*entry.route.template;
-            entry.route.need != need && other != CATCH_ALL && overlap(self.path, other)
+            entry.route.need != need && other != CATCH_ALL && overlap(&self.path, other)
         });
         if let Some(other) = other {
             let (other, need) = (other.route.template.to_string(), other.route.need);
-            return Err(Fault::Contradiction { path: self.path.to_owned(), other, need });
+            return Err(Fault::Contradiction { path: self.path.clone(), other, need });
         }
         let command = need == Need::Scope(super::super::scope::Scope::Controls);
         let route =
-            Route { template: Arc::from(self.path), need, upstream: Upstream::Api, command, takes_api_key: false };
+            Route { template: Arc::from(&*self.path), need, upstream: Upstream::Api, command, takes_api_key: false };
         Ok(Entry { methods, route })
     }
 
+    fn need(&self) -> Result<Need, Fault> {
+        match (self.scope.as_deref(), self.public) {
+            (Some("public"), _) | (None, true) => Ok(Need::Public),
+            (Some(_), true) => Err(Fault::Need("it has a \"scope\" and is \"public\"; keep one of the two")),
+            (Some(name), false) => name.parse().map(Need::Scope).map_err(|_| Fault::Scope(name.to_owned())),
+            (None, false) => Err(Fault::Need("it has no \"scope\"; name one, or \"public\"")),
+        }
+    }
+
     fn check_path(&self) -> Result<(), Fault> {
-        let fault = |why| Err(Fault::Path(self.path.to_owned(), why));
+        let fault = |why| Err(Fault::Path(self.path.clone(), why));
         let Some(below) = self.path.strip_prefix("/api/") else { return fault("must begin with /api/") };
         if below.split('/').count() > 16 {
             return fault("has more than sixteen segments");

@@ -137,7 +137,7 @@ impl RouteTable {
     ///
     /// # Errors
     /// The first row that cannot be read, or that contradicts another one.
-    pub fn with_extra(rows: &[ExtraRow<'_>]) -> Result<Self, RouteFault> {
+    pub fn with_extra(rows: &[ExtraRow]) -> Result<Self, RouteFault> {
         let mut table = Self::built_in();
         for (index, row) in rows.iter().enumerate() {
             let entry = row.entry(&table.entries).map_err(|fault| fault.in_row(index))?;

@@ -145,10 +145,9 @@ fn encodings_that_all_readers_understand_alike_pass() {
     }
 }
 
-fn extra(methods: &[&str], path: &'static str, scope: &str) -> ExtraRow<'static> {
-    let methods: Vec<String> = methods.iter().map(|&name| name.to_owned()).collect();
-    let need = scope.parse().map_or(Need::Public, Need::Scope);
-    ExtraRow { methods: methods.leak(), path, need }
+fn extra(methods: &[&str], path: &str, scope: &str) -> ExtraRow {
+    let methods = methods.iter().map(|&name| name.to_owned()).collect();
+    ExtraRow { methods, path: path.to_owned(), scope: Some(scope.to_owned()), public: false }
 }
 
 #[test]
@@ -188,6 +187,7 @@ fn a_row_that_contradicts_another_or_cannot_be_read_is_refused_with_advice() {
         (extra(&["GET"], "/api/x%20y", "vehicles"), "letters, digits"),
         (extra(&[], "/api/x", "vehicles"), "at least one"),
         (extra(&["get"], "/api/x", "vehicles"), "\"get\" is not one of GET"),
+        (extra(&["GET"], "/api/x", "car"), "\"car\" is not a scope"),
     ] {
         let fault = RouteTable::with_extra(std::slice::from_ref(&row)).unwrap_err().to_string();
         assert!(fault.starts_with("route 1: ") && fault.contains(says), "{fault}");

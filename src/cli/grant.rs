@@ -1,0 +1,171 @@
+//! `keyfob grant`: what users granted at Teslascope.
+
+use std::io::Write as _;
+
+use clap::{Args, Subcommand};
+
+use super::input::first_line;
+use super::output::{self, Table};
+use super::{Failure, Result, values};
+use crate::broker::members::GrantMembers;
+use crate::broker::{Broker, GrantFilter, GrantSort, ListedGrant, PastedError, PastedWish};
+use crate::domain::grant::{GrantKind, GrantStatus};
+use crate::domain::id::GrantId;
+use crate::domain::scope::{Scope, ScopeSet};
+use crate::domain::secret::Secret;
+use crate::oauth::PastedCheck;
+
+/// What to do with grants.
+#[derive(Debug, Subcommand)]
+pub enum GrantCommand {
+    /// List who granted which scopes, and where each grant stands.
+    List {
+        /// Only of this user (name or id).
+        #[arg(long)]
+        user: Option<String>,
+        /// Only those that hold this scope.
+        #[arg(long, value_parser = values::scope())]
+        scope: Option<Scope>,
+        /// Only with this status.
+        #[arg(long, value_parser = values::status())]
+        status: Option<GrantStatus>,
+        /// Print one JSON document.
+        #[arg(long, conflicts_with = "csv")]
+        json: bool,
+        /// Print CSV, safe for spreadsheets.
+        #[arg(long)]
+        csv: bool,
+    },
+    /// Keep a personal access token or a legacy API key, read from the first line of standard input.
+    ///
+    /// It is checked at Teslascope at once. Example: `keyfob grant add-token --user ada --kind personal_access_token
+    /// --scope vehicles < token.txt`
+    AddToken(AddToken),
+    /// End a grant: it is revoked at Teslascope where that is possible, and its tokens are wiped here.
+    Disconnect {
+        /// The grant's id.
+        id: GrantId,
+    },
+}
+
+/// What is pasted.
+#[derive(Args, Debug)]
+pub struct AddToken {
+    /// Whose it will be (name or id).
+    #[arg(long)]
+    user: String,
+    /// What it is.
+    #[arg(long, value_parser = values::pasted_kind())]
+    kind: GrantKind,
+    /// The scopes that it was made with; may be repeated.
+    #[arg(long = "scope", value_name = "SCOPE", required = true, value_parser = values::scopes)]
+    scopes: Vec<ScopeSet>,
+    /// What to call it; made of its scopes where none is given.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    label: String,
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) async fn run(broker: &Broker, command: GrantCommand) -> Result<()> {
+    match command {
+        GrantCommand::List { user, scope, status, json, csv } => {
+            let user = match user {
+                Some(user) => Some(broker.find_user(&user).await?.id),
+                None => None,
+            };
+            let listed = list(broker, GrantFilter { user, scope, status, ..GrantFilter::default() }).await?;
+            show(&listed, json, csv)
+        }
+        GrantCommand::AddToken(add) => add_token(broker, add).await,
+        GrantCommand::Disconnect { id } => {
+            let Some(ended) = broker.disconnect(id, None).await? else {
+                return Err(Failure::refused("There is no such grant, or it is disconnected already."));
+            };
+            output::note(&format!("{} is disconnected. {}", ended.grant.label, ended.at_provider.advice()));
+            Ok(())
+        }
+    }
+}
+
+async fn add_token(broker: &Broker, add: AddToken) -> Result<()> {
+    let user = broker.find_user(&add.user).await?;
+    let secret = first_line("token")?;
+    let scopes = add.scopes.iter().fold(ScopeSet::EMPTY, |all, more| all.union(*more));
+    let wish =
+        PastedWish { user: user.id, kind: add.kind, scopes, label: add.label, secret: Secret::new(secret.as_bytes()) };
+    let (grant, check) = broker.add_pasted_token(wish).await?;
+    if add.json {
+        return Ok(output::json(&GrantMembers::new(&grant, user.name.as_str()))?);
+    }
+    output::facts(&[
+        ("grant", grant.label.to_string()),
+        ("user", user.name.to_string()),
+        ("kind", grant.kind.to_string()),
+        ("scopes", grant.scopes_granted.to_string()),
+        ("expires", output::time(grant.expires_at)),
+        ("id", grant.id.to_string()),
+    ])?;
+    output::note(match check {
+        PastedCheck::Accepted => "Teslascope accepts it.",
+        _ => "It was not checked: Teslascope gave no answer that tells. The first call will.",
+    });
+    Ok(())
+}
+
+async fn list(broker: &Broker, filter: GrantFilter) -> Result<Vec<ListedGrant>> {
+    let mut filter = GrantFilter { sort: GrantSort::User, limit: 500, ..filter };
+    let mut grants = Vec::new();
+    loop {
+        let page = broker.list_grants(&filter).await?;
+        let last = page.len() < 500;
+        grants.extend(page);
+        if last {
+            return Ok(grants);
+        }
+        filter.offset += filter.limit;
+    }
+}
+
+fn show(listed: &[ListedGrant], json: bool, csv: bool) -> Result<()> {
+    let members = || listed.iter().map(|listed| GrantMembers::new(&listed.grant, &listed.user_name));
+    if json {
+        return Ok(output::json(&members().collect::<Vec<_>>())?);
+    }
+    if csv {
+        let lines: String =
+            std::iter::once(GrantMembers::CSV_HEAD.to_owned()).chain(members().map(|m| m.csv())).collect();
+        return Ok(std::io::stdout().write_all(lines.as_bytes())?);
+    }
+    let headings = &["USER", "LABEL", "KIND", "STATUS", "GRANTED", "USED", "APPS", "LAST USED", "EXPIRES", "ID"];
+    let mut table = Table::new(headings);
+    for ListedGrant { grant, user_name, apps } in listed {
+        let status = match grant.reason {
+            Some(reason) => format!("{} ({reason})", grant.status),
+            None => grant.status.to_string(),
+        };
+        table.row([
+            user_name.clone(),
+            grant.label.to_string(),
+            grant.kind.to_string(),
+            status,
+            grant.scopes_granted.to_string(),
+            grant.scopes_used.to_string(),
+            apps.to_string(),
+            output::time(grant.last_used_at),
+            output::time(grant.expires_at),
+            grant.id.to_string(),
+        ]);
+    }
+    Ok(table.print()?)
+}
+
+impl From<PastedError> for Failure {
+    fn from(error: PastedError) -> Self {
+        if let PastedError::Storage(cause) = &error {
+            tracing::error!(error = %cause, "The database did not do what was asked");
+        }
+        Self::refused(error.to_string())
+    }
+}
