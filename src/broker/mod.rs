@@ -2,7 +2,7 @@
 
 mod accounts;
 mod admin_keys;
-/// How much one app may call.
+// How much one app may call.
 pub mod admission;
 mod apps;
 mod begin;
@@ -14,7 +14,7 @@ mod disconnect;
 mod endpoints;
 mod housekeeping;
 mod listing;
-/// What other programs read.
+// What other programs read.
 pub mod members;
 mod passwords;
 mod pasted;

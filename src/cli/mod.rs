@@ -7,7 +7,7 @@ mod audit;
 mod flags;
 mod grant;
 mod input;
-/// Tables and JSON.
+// Tables and JSON.
 pub mod output;
 mod user;
 mod values;

@@ -16,7 +16,7 @@ use crate::domain::secret::{ClientSecret, Secret};
 
 mod address;
 mod fault;
-/// The settings by name.
+// The settings by name.
 pub mod keys;
 mod layers;
 mod load;

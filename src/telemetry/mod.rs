@@ -3,10 +3,10 @@
 mod escape;
 mod exposition;
 mod health;
-/// Log lines.
+// Log lines.
 pub mod log;
 mod metrics;
-/// The listener for `/healthz`, `/readyz` and `/metrics`.
+// The listener for `/healthz`, `/readyz` and `/metrics`.
 pub mod ops;
 
 pub use health::{Health, Trouble};

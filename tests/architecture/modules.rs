@@ -34,7 +34,7 @@ fn layer(module: &str) -> Option<usize> {
 }
 
 /// Every module has a place in the layers and imports only from lower ones.
-pub fn imports_upward(sources: &[Source]) -> Vec<String> {
+pub(crate) fn imports_upward(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources {
         let Some(own) = layer(source.module()) else {
@@ -51,7 +51,7 @@ pub fn imports_upward(sources: &[Source]) -> Vec<String> {
 }
 
 /// Rule 1: no two modules import each other.
-pub fn mutual_imports(sources: &[Source]) -> Vec<String> {
+pub(crate) fn mutual_imports(sources: &[Source]) -> Vec<String> {
     let mut imports: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for source in sources {
         imports.entry(source.module()).or_default().extend(source.reaches());
@@ -69,7 +69,7 @@ pub fn mutual_imports(sources: &[Source]) -> Vec<String> {
 }
 
 /// Rule 2: `Store` is opened by the wiring only.
-pub fn store_opened_outside_the_wiring(sources: &[Source]) -> Vec<String> {
+pub(crate) fn store_opened_outside_the_wiring(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources {
         if matches!(source.module(), "app" | "store") || is_test_file(&source.path) {
@@ -91,7 +91,7 @@ fn is_test_file(path: &str) -> bool {
 }
 
 /// Rule 3: a third-party type does not leave its module.
-pub fn crates_outside_their_module(sources: &[Source]) -> Vec<String> {
+pub(crate) fn crates_outside_their_module(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources {
         for token in source.tokens() {
@@ -105,7 +105,7 @@ pub fn crates_outside_their_module(sources: &[Source]) -> Vec<String> {
 }
 
 /// Rule 4: plain secrets never enter the store.
-pub fn plain_secrets_in_the_store(sources: &[Source]) -> Vec<String> {
+pub(crate) fn plain_secrets_in_the_store(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources.iter().filter(|source| source.module() == "store") {
         for token in source.tokens() {
@@ -118,7 +118,7 @@ pub fn plain_secrets_in_the_store(sources: &[Source]) -> Vec<String> {
 }
 
 /// Rule 5: no transaction, connection or row of the database crosses the store's boundary.
-pub fn transactions_that_leave_the_store(sources: &[Source]) -> Vec<String> {
+pub(crate) fn transactions_that_leave_the_store(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources.iter().filter(|source| source.module() == "store") {
         let tokens = source.tokens();
@@ -139,7 +139,7 @@ pub fn transactions_that_leave_the_store(sources: &[Source]) -> Vec<String> {
 }
 
 /// Rule 6: pages and proxy never meet.
-pub fn pages_and_proxy_that_meet(sources: &[Source]) -> Vec<String> {
+pub(crate) fn pages_and_proxy_that_meet(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for (one, other) in [("web", "proxy"), ("proxy", "web"), ("api", "proxy"), ("proxy", "api")] {
         for source in sources.iter().filter(|source| source.module() == one) {
@@ -152,7 +152,7 @@ pub fn pages_and_proxy_that_meet(sources: &[Source]) -> Vec<String> {
 }
 
 /// Rule 7: a thing without a home has not been named yet.
-pub fn modules_without_a_name(sources: &[Source]) -> Vec<String> {
+pub(crate) fn modules_without_a_name(sources: &[Source]) -> Vec<String> {
     const NAMELESS: &[&str] =
         &["util", "utils", "common", "helpers", "helper", "types", "models", "services", "manager"];
     let mut faults = Vec::new();
@@ -174,7 +174,7 @@ pub fn modules_without_a_name(sources: &[Source]) -> Vec<String> {
 
 /// Rule 8: a trait has two implementations, or it is a struct. An implementation made by a macro of the same file counts
 /// as two.
-pub fn traits_with_one_implementation(sources: &[Source]) -> Vec<String> {
+pub(crate) fn traits_with_one_implementation(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources {
         for two in source.tokens().windows(2).filter(|two| two[0].word == "trait") {
@@ -206,7 +206,7 @@ fn implementations(source: &Source, name: &str) -> usize {
 }
 
 /// Rule 9: the sandbox is the other side of the wire.
-pub fn what_the_sandbox_knows(sources: &[Source]) -> Vec<String> {
+pub(crate) fn what_the_sandbox_knows(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources.iter().filter(|source| source.module() == "sandbox") {
         for path in source.paths() {

@@ -3,18 +3,18 @@
 use std::path::{Path, PathBuf};
 
 /// One file of the tree, by its path from the package's root.
-pub struct Source {
-    pub path: String,
-    pub text: String,
+pub(crate) struct Source {
+    pub(crate) path: String,
+    pub(crate) text: String,
 }
 
 impl Source {
-    pub fn new(path: &str, text: &str) -> Self {
+    pub(crate) fn new(path: &str, text: &str) -> Self {
         Self { path: path.to_owned(), text: text.to_owned() }
     }
 
     /// The module under `src/` that the file belongs to: `store` for `src/store.rs` and `src/store/users.rs`.
-    pub fn module(&self) -> &str {
+    pub(crate) fn module(&self) -> &str {
         let below = self.path.strip_prefix("src/").unwrap_or(&self.path);
         let first = below.split('/').next().unwrap_or(below);
         first.strip_suffix(".rs").unwrap_or(first)
@@ -28,13 +28,13 @@ impl Source {
     }
 
     /// The file without comments and without what stands in quotes, word by word.
-    pub fn tokens(&self) -> Vec<Token> {
+    pub(crate) fn tokens(&self) -> Vec<Token> {
         tokens(&self.text)
     }
 
     /// Every path that leads out of the crate's root, without `crate`: `store::users::Row`. Groups are taken apart,
     /// and `super` is followed when it climbs that far.
-    pub fn paths(&self) -> Vec<String> {
+    pub(crate) fn paths(&self) -> Vec<String> {
         let tokens = self.tokens();
         let mut found = Vec::new();
         let mut blocks: Vec<bool> = Vec::new();
@@ -88,7 +88,7 @@ impl Source {
     }
 
     /// The top-level modules that the file reaches, its own left out.
-    pub fn reaches(&self) -> Vec<String> {
+    pub(crate) fn reaches(&self) -> Vec<String> {
         let mut modules: Vec<String> = self.paths().iter().map(|path| head(path).to_owned()).collect();
         modules.sort();
         modules.dedup();
@@ -98,15 +98,15 @@ impl Source {
 }
 
 /// The first segment of a path.
-pub fn head(path: &str) -> &str {
+pub(crate) fn head(path: &str) -> &str {
     path.split("::").next().unwrap_or(path)
 }
 
 /// One word or sign, and the line it stands in.
 #[derive(Debug, PartialEq)]
-pub struct Token {
-    pub word: String,
-    pub line: usize,
+pub(crate) struct Token {
+    pub(crate) word: String,
+    pub(crate) line: usize,
 }
 
 fn next(tokens: &[Token], i: usize) -> &str {
@@ -215,7 +215,7 @@ fn character_or_lifetime(rest: &str) -> usize {
 }
 
 /// Every file below a folder of the package whose name ends so, in order.
-pub fn files(folder: &str, ending: &str) -> Vec<Source> {
+pub(crate) fn files(folder: &str, ending: &str) -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
     collect(&root.join(folder), &mut found);

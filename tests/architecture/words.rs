@@ -6,7 +6,7 @@ use super::source::Source;
 const LONGEST: usize = 400;
 
 /// Files that should be split along a seam that has a name.
-pub fn long_files(sources: &[Source]) -> Vec<String> {
+pub(crate) fn long_files(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources {
         let lines = source.text.lines().count();
@@ -18,7 +18,7 @@ pub fn long_files(sources: &[Source]) -> Vec<String> {
 }
 
 /// Functions whose first word says nothing.
-pub fn empty_verbs(sources: &[Source]) -> Vec<String> {
+pub(crate) fn empty_verbs(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources {
         for two in source.tokens().windows(2).filter(|two| two[0].word == "fn") {
@@ -32,7 +32,7 @@ pub fn empty_verbs(sources: &[Source]) -> Vec<String> {
 }
 
 /// What would need the content security policy to be loosened, or would let a string be read as markup.
-pub fn unsafe_markup(templates: &[Source]) -> Vec<String> {
+pub(crate) fn unsafe_markup(templates: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for template in templates {
         for (number, line) in template.text.lines().enumerate() {
@@ -75,7 +75,7 @@ fn markup_fault(line: &str) -> Option<&'static str> {
 }
 
 /// Pictures in place of words.
-pub fn emoji(sources: &[Source]) -> Vec<String> {
+pub(crate) fn emoji(sources: &[Source]) -> Vec<String> {
     let mut faults = Vec::new();
     for source in sources {
         for (number, line) in source.text.lines().enumerate() {
