@@ -39,6 +39,17 @@ pub struct App {
     pub revoked_at: Option<Timestamp>,
 }
 
+impl App {
+    /// Whether a call of this app could be made with a grant: it is live, not tied to another one, and both hold a scope.
+    #[must_use]
+    pub fn reaches(&self, grant: &super::grant::Grant) -> bool {
+        self.user == grant.user
+            && self.revoked_at.is_none()
+            && self.grant.is_none_or(|tied| tied == grant.id)
+            && !self.scopes.intersection(grant.scopes_granted).is_empty()
+    }
+}
+
 /// A key for the management API.
 #[derive(Clone, Debug)]
 pub struct AdminKey {

@@ -60,11 +60,7 @@ async fn find(visit: &SignedIn, id: &str) -> Result<Grant, Refused> {
 async fn page_of(visit: &SignedIn, grant: &Grant, scope: Field) -> Result<GrantPage, Refused> {
     let filter = AppFilter { user: Some(visit.user.id), limit: 500, ..AppFilter::default() };
     let mut apps = visit.web.broker.list_apps(&filter).await?;
-    apps.retain(|record| {
-        let app = &record.app;
-        let reaches = !app.scopes.intersection(grant.scopes_granted).is_empty();
-        app.revoked_at.is_none() && reaches && app.grant.is_none_or(|tied| tied == grant.id)
-    });
+    apps.retain(|record| record.app.reaches(grant));
     let matrix = Scope::ALL.into_iter().map(|scope| Row {
         name: scope.as_str(),
         risk: scope.risk().word(),

@@ -1,6 +1,7 @@
 //! Pages: server-made, complete without a script. A handler parses, asks the broker, answers.
 
 mod account;
+mod admin;
 mod app;
 mod apps;
 mod assets;
@@ -116,6 +117,17 @@ fn pages() -> Router<Web> {
         .route("/apps/{id}/roll", post(app::roll))
         .route("/apps/{id}/revoke", post(app::revoke))
         .route("/apps/{id}/scopes", post(app::drop_unused))
+        .route("/admin/grants", get(admin::grants::show))
+        .route("/admin/grants/revoke", post(admin::grants::revoke))
+        .route("/admin/grants.csv", get(admin::export::csv))
+        .route("/admin/grants.json", get(admin::export::json))
+        .route("/admin/users", get(admin::users::show).post(admin::users::add))
+        .route("/admin/users/{id}", post(admin::users::change))
+        .route("/admin/apps", get(admin::apps::show))
+        .route("/admin/apps/{id}/revoke", post(admin::apps::revoke))
+        .route("/admin/audit", get(admin::audit::show))
+        .route("/admin/keys", get(admin::keys::show).post(admin::keys::make))
+        .route("/admin/keys/{id}/revoke", post(admin::keys::revoke))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
