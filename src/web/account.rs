@@ -59,25 +59,22 @@ pub(crate) async fn change_password(Posted { visit, fields }: Posted<SignedIn>) 
     let (mut old, mut password) = (Field::empty("old"), Field::empty("password"));
     let shown = Secret::<Password>::new(fields.one("old"));
     let mut status = StatusCode::UNPROCESSABLE_ENTITY;
-    match broker.confirm_password(&visit.user, shown, &visit.source.to_string()).await {
-        Err(refusal) => {
-            let (refused, _, words) = refused(refusal)?;
-            status = refused;
-            old = old.wrong(words);
-        }
-        Ok(()) => {
-            let new = Secret::<Password>::new(fields.one("password"));
-            let keep = visit.session.id().map(id_hash);
-            match broker.reset_password(visit.user.id, new, keep).await {
-                Ok(()) => {
-                    Member::prove(&visit.session, visit.now).await.map_err(Problem::unavailable)?;
-                    let text = "Your password is changed, and you are signed out everywhere else.";
-                    visit.tell(Notice::new(Tone::Good, text)).await?;
-                    return Ok(visit.to("/account"));
-                }
-                Err(refusal @ AccountError::BadPassword(_)) => password = password.wrong(refusal),
-                Err(other) => return Err(other.into()),
+    if let Err(refusal) = broker.confirm_password(&visit.user, shown, &visit.source.to_string()).await {
+        let (refused, _, words) = refused(refusal)?;
+        status = refused;
+        old = old.wrong(words);
+    } else {
+        let new = Secret::<Password>::new(fields.one("password"));
+        let keep = visit.session.id().map(id_hash);
+        match broker.reset_password(visit.user.id, new, keep).await {
+            Ok(()) => {
+                Member::prove(&visit.session, visit.now).await.map_err(Problem::unavailable)?;
+                let text = "Your password is changed, and you are signed out everywhere else.";
+                visit.tell(Notice::new(Tone::Good, text)).await?;
+                return Ok(visit.to("/account"));
             }
+            Err(refusal @ AccountError::BadPassword(_)) => password = password.wrong(refusal),
+            Err(other) => return Err(other.into()),
         }
     }
     Ok(page_with(status, &page_of(&visit, old, password).await?))

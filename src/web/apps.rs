@@ -133,13 +133,10 @@ async fn wish(visit: &SignedIn, fields: &Fields) -> Result<AppWish, Refused> {
             None
         }
     };
-    let grant = match fields.some("grant").map(str::parse::<GrantId>).transpose() {
-        Ok(grant) => grant,
-        Err(_) => {
-            page.grant.error = Some("There is no such grant.".to_owned());
-            None
-        }
-    };
+    let grant = fields.some("grant").map(str::parse::<GrantId>).transpose().unwrap_or_else(|_| {
+        page.grant.error = Some("There is no such grant.".to_owned());
+        None
+    });
     let name = fields.one("name").trim().to_owned();
     if let Err(error) = name.parse::<crate::domain::user::Label>() {
         page.name.error = Some(format!("The name {error}."));
@@ -150,7 +147,7 @@ async fn wish(visit: &SignedIn, fields: &Fields) -> Result<AppWish, Refused> {
     let wrong = [&page.name, &page.scope, &page.expires, &page.rate, &page.grant];
     if wrong.iter().any(|field| field.error.is_some()) {
         page.more_open |= page.rate.error.is_some() || page.grant.error.is_some();
-        return Err(Refused::Page(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page)));
+        return Err(Refused::Page(Box::new(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page))));
     }
     Ok(AppWish { user: visit.user.id, name, scopes, expires_in, query_key: fields.has("query_key"), grant, rate })
 }

@@ -41,10 +41,6 @@ impl Names {
     pub(crate) fn of_grant(&self, id: Option<GrantId>) -> String {
         id.map(|id| self.grants.get(&id).cloned().unwrap_or_else(|| id.to_string())).unwrap_or_default()
     }
-
-    pub(crate) fn knows_app(&self, id: AppId) -> bool {
-        self.apps.contains_key(&id)
-    }
 }
 
 /// A call in a list.

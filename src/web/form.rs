@@ -1,5 +1,7 @@
 //! What a form sent: its fields in order, and a field as the page shows it again after an error.
 
+use std::fmt;
+
 use axum::body::Body;
 use axum::extract::Request;
 use http::header::CONTENT_TYPE;
@@ -73,7 +75,7 @@ impl Field {
         Self { name, value: value.to_owned(), error: None }
     }
 
-    pub(crate) fn wrong(mut self, error: impl ToString) -> Self {
+    pub(crate) fn wrong(mut self, error: impl fmt::Display) -> Self {
         self.error = Some(error.to_string());
         self
     }

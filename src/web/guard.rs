@@ -69,16 +69,15 @@ pub(crate) async fn host(State(web): State<Web>, mut request: Request<Body>, nex
     let (is, path) = (if same { web.site.host(host) } else { HostIs::Foreign }, request.uri().path());
     let inside = inside(web.site.base(), request.uri());
     match is {
-        HostIs::Foreign => return misdirected(),
-        // Keys come from programs, which need not know the public name.
+        HostIs::Canonical => {}
+        // Programs need not know the public name.
         HostIs::Ours if path_is_for_programs(inside.as_ref().map_or(path, Uri::path)) => {}
         HostIs::Ours if request.method() == Method::GET || request.method() == Method::HEAD => {
             let target = inside.as_ref().unwrap_or(request.uri());
             let rest = target.path_and_query().map_or("/", PathAndQuery::as_str);
             return see_other(&web.site.address(rest));
         }
-        HostIs::Ours => return misdirected(),
-        HostIs::Canonical => {}
+        HostIs::Ours | HostIs::Foreign => return misdirected(),
     }
     match inside {
         Some(uri) => *request.uri_mut() = uri,

@@ -73,7 +73,6 @@ impl Web {
 
     /// The web listener's whole service: `programs` (the management API) beside the pages, behind the same host check and
     /// headers, under the same prefix.
-    #[must_use]
     pub fn router(self, programs: Router) -> Router {
         let sessions = Sessions::new(self.broker.clone(), self.clock.clone(), self.entropy.clone());
         let pages = pages()
@@ -119,18 +118,13 @@ fn pages() -> Router<Web> {
         .route("/apps/{id}/scopes", post(app::drop_unused))
         .route("/admin/grants", get(admin::grants::show))
         .route("/admin/grants/revoke", post(admin::grants::revoke))
-        .route("/admin/grants.csv", get(admin::export::csv))
-        .route("/admin/grants.json", get(admin::export::json))
         .route("/admin/users", get(admin::users::show).post(admin::users::add))
         .route("/admin/users/{id}", post(admin::users::change))
         .route("/admin/apps", get(admin::apps::show))
         .route("/admin/apps/{id}/revoke", post(admin::apps::revoke))
         .route("/admin/audit", get(admin::audit::show))
-        .route("/admin/keys", get(admin::keys::show).post(admin::keys::make))
-        .route("/admin/keys/{id}/revoke", post(admin::keys::revoke))
 }
 
-#[expect(clippy::needless_pass_by_value, reason = "the layer hands the payload over")]
 fn panicked(_payload: Box<dyn std::any::Any + Send>) -> Response {
     // The payload may hold anything; the panic hook has logged where it was.
     Problem::internal("a handler panicked").into_response()

@@ -51,24 +51,23 @@ pub(crate) async fn show(visit: SignedIn) -> Response {
 pub(crate) async fn save(Posted { visit, fields }: Posted<SignedIn>) -> Result<Response, Refused> {
     let scopes = ticked(fields.all("scope"));
     let mut page = PastePage::of(&visit, &fields, scopes.clone().unwrap_or_default());
-    let again = |page: &PastePage, status| Ok(page_with(status, page));
     let scopes = match scopes {
         Ok(scopes) => scopes,
         Err(error) => {
             page.scope.error = Some(error);
-            return again(&page, StatusCode::BAD_REQUEST);
+            return Ok(page_with(StatusCode::BAD_REQUEST, &page));
         }
     };
     let kind = fields.one("kind").parse::<GrantKind>().ok().filter(|kind| *kind != GrantKind::OAuth);
     let Some(kind) = kind else {
         page.kind.error = Some("Choose what it is.".to_owned());
-        return again(&page, StatusCode::UNPROCESSABLE_ENTITY);
+        return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page));
     };
     let token = fields.one("token").trim();
     if token.len() > LONGEST || !token.bytes().all(|b| b.is_ascii_graphic()) {
         let words = "This is no token: it holds blanks or other characters that no token has, or is too long. Check that you copied it whole and alone.";
         page.token.error = Some(words.to_owned());
-        return again(&page, StatusCode::UNPROCESSABLE_ENTITY);
+        return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page));
     }
     let wish = PastedWish {
         user: visit.user.id,
@@ -92,7 +91,7 @@ pub(crate) async fn save(Posted { visit, fields }: Posted<SignedIn>) -> Result<R
         PastedError::BadLabel(_) => page.label.error = words,
         PastedError::Storage(cause) => return Err(Problem::unavailable(cause).into()),
     }
-    again(&page, StatusCode::UNPROCESSABLE_ENTITY)
+    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page))
 }
 
 fn told(label: &str, check: PastedCheck) -> Notice {

@@ -213,7 +213,7 @@ pub(crate) enum Refused {
     SignIn(String),
     Problem(Problem),
     /// The page again, with what is wrong in it.
-    Page(Response),
+    Page(Box<Response>),
 }
 
 impl IntoResponse for Refused {
@@ -221,7 +221,7 @@ impl IntoResponse for Refused {
         match self {
             Self::SignIn(to) => see_other(&to),
             Self::Problem(problem) => problem.into_response(),
-            Self::Page(page) => page,
+            Self::Page(page) => *page,
         }
     }
 }
@@ -234,14 +234,12 @@ impl From<Problem> for Refused {
 
 impl SignedIn {
     fn of(visit: Visit, method: &Method) -> Result<Self, Refused> {
-        match visit.member.clone() {
-            Some((user, member)) => Ok(Self { user, member, visit }),
-            None => {
-                // Only a page can be gone back to, not the effect of a form.
-                let back = if *method == Method::GET && visit.here != "/" { visit.here.as_str() } else { "" };
-                Err(Refused::SignIn(address_with_next(&visit.web.site, "/sign-in", back)))
-            }
+        if let Some((user, member)) = visit.member.clone() {
+            return Ok(Self { visit, user, member });
         }
+        // Only a page can be gone back to, not the effect of a form.
+        let back = if *method == Method::GET && visit.here != "/" { visit.here.as_str() } else { "" };
+        Err(Refused::SignIn(address_with_next(&visit.web.site, "/sign-in", back)))
     }
 
     /// Whether the password was shown lately; if not, where to show it again and come back to `next`.

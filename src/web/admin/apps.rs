@@ -32,7 +32,7 @@ struct AppsPage {
 }
 
 struct Row {
-    row: AppRow,
+    app: AppRow,
     user: String,
     used: ScopeSet,
     made: Moment,
@@ -42,7 +42,7 @@ struct Row {
 impl Row {
     fn of(record: &AppRecord, now: Timestamp) -> Self {
         Self {
-            row: AppRow::of(&record.app, now),
+            app: AppRow::of(&record.app, now),
             user: record.user_name.clone(),
             used: record.scopes_used,
             made: Moment::of(record.app.created_at, now),
@@ -69,9 +69,8 @@ pub(crate) async fn show(Admin(visit): Admin, RawQuery(raw): RawQuery) -> Result
     };
     let mut found = broker.list_apps(&filter).await?;
     let last = found.last().filter(|_| found.len() == PAGE as usize && grant.is_none());
-    let next = last.map(|last| {
-        query(&[("q", search.as_deref().unwrap_or_default()), ("cursor", &last.app.id.to_string())])
-    });
+    let next =
+        last.map(|last| query(&[("q", search.as_deref().unwrap_or_default()), ("cursor", &last.app.id.to_string())]));
     if let Some(grant) = &grant {
         found.retain(|record| record.app.reaches(grant));
     }

@@ -22,9 +22,10 @@ struct KeysPage {
     frame: Frame,
     tabs: Vec<Tab>,
     master: Vec<MasterRow>,
-    /// Grants sealed under the first key, and all that are sealed.
-    done: i64,
-    all: i64,
+    /// How much is sealed under the first key.
+    done: u64,
+    /// How much is sealed in all.
+    all: u64,
     keys: Vec<KeyRow>,
     name: Field,
     api: String,
@@ -33,7 +34,7 @@ struct KeysPage {
 struct MasterRow {
     id: String,
     words: &'static str,
-    grants: i64,
+    grants: u64,
 }
 
 struct KeyRow {
@@ -62,23 +63,23 @@ impl KeyRow {
 
 async fn page_of(visit: &SignedIn, name: Field) -> Result<KeysPage, Problem> {
     let broker = &visit.web.broker;
-    let uses = broker.master_key_uses().await.map_err(Problem::unavailable)?;
+    let progress = broker.key_progress().await.map_err(Problem::unavailable)?;
     let keys = broker.list_admin_keys().await.map_err(Problem::unavailable)?;
-    let master = uses.iter().map(|used| MasterRow {
-        id: used.id.clone(),
-        words: match (used.seals, used.held) {
+    let master = progress.keys.iter().map(|used| MasterRow {
+        id: used.id.to_string(),
+        words: match (used.seals, used.in_file) {
             (true, _) => "Seals what is new",
             (false, true) => "Opens what is old",
             (false, false) => "Not in the key file: what is sealed under it cannot be opened",
         },
-        grants: used.grants,
+        grants: used.data_keys,
     });
     Ok(KeysPage {
         frame: visit.frame(Section::Admin),
         tabs: tabs("/admin/keys"),
         master: master.collect(),
-        done: uses.iter().filter(|used| used.seals).map(|used| used.grants).sum(),
-        all: uses.iter().map(|used| used.grants).sum(),
+        done: progress.all.saturating_sub(progress.left),
+        all: progress.all,
         keys: keys.iter().map(|key| KeyRow::of(key, visit.now)).collect(),
         name,
         api: visit.web.site.address("/api/v1"),
