@@ -162,8 +162,39 @@ CREATE INDEX audit_by_time ON audit (at);
 CREATE INDEX audit_by_app ON audit (app, id) WHERE app IS NOT NULL;
 CREATE INDEX audit_by_user ON audit (user, id) WHERE user IS NOT NULL;
 
+-- Master keys that are about to leave the key file, or have. Nothing is kept under them any more: a process that sealed
+-- something a moment before is refused, since after the drop it would never open again.
+CREATE TABLE retired_keys (
+    id         BLOB PRIMARY KEY,
+    retired_at INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER grants_made_under_retired_key BEFORE INSERT ON grants
+WHEN substr(NEW.data_key, 2, 4) IN (SELECT id FROM retired_keys) BEGIN
+    SELECT RAISE(ABORT, 'sealed under a retired master key');
+END;
+CREATE TRIGGER grants_changed_under_retired_key BEFORE UPDATE OF data_key ON grants
+WHEN substr(NEW.data_key, 2, 4) IN (SELECT id FROM retired_keys) BEGIN
+    SELECT RAISE(ABORT, 'sealed under a retired master key');
+END;
+CREATE TRIGGER authorizations_under_retired_key BEFORE INSERT ON authorization_requests
+WHEN substr(NEW.verifier, 2, 4) IN (SELECT id FROM retired_keys) BEGIN
+    SELECT RAISE(ABORT, 'sealed under a retired master key');
+END;
+
+-- That a grant's user was told that it needs them, or is being told: one row a grant, for its newest such event.
+CREATE TABLE notices (
+    grant_id BLOB PRIMARY KEY REFERENCES grants (id) ON DELETE CASCADE,
+    -- the token version and the reason that they are told of
+    version  INTEGER NOT NULL,
+    reason   TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    -- when another process may try; null once they were told, or once it was given up
+    retry_at INTEGER
+) STRICT;
+
 -- What changed, for the processes that keep users, grants and apps in memory. Written by the triggers below, so that no
--- change can be forgotten; what only counts use (last_used_at, scopes_used) is no change.
+-- change can be forgotten; what only counts use (last_used_at, scopes_used) is no change, nor is a data key that was sealed
+-- under another master key.
 CREATE TABLE changes (
     revision INTEGER PRIMARY KEY AUTOINCREMENT,
     entity   TEXT NOT NULL,
@@ -182,7 +213,7 @@ END;
 CREATE TRIGGER grants_made AFTER INSERT ON grants BEGIN
     INSERT INTO changes (entity, id) VALUES ('grant', NEW.id);
 END;
-CREATE TRIGGER grants_changed AFTER UPDATE OF user, label, status, reason, scopes_granted, expires_at, token_version, data_key ON grants BEGIN
+CREATE TRIGGER grants_changed AFTER UPDATE OF user, label, status, reason, scopes_granted, expires_at, token_version ON grants BEGIN
     INSERT INTO changes (entity, id) VALUES ('grant', NEW.id);
 END;
 CREATE TRIGGER grants_removed AFTER DELETE ON grants BEGIN

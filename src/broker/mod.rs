@@ -13,6 +13,7 @@ mod directory;
 mod disconnect;
 mod endpoints;
 mod housekeeping;
+mod keys;
 mod listing;
 // What other programs read.
 pub mod members;
@@ -38,6 +39,7 @@ pub use cell::{Bearer, Credential, GrantCell, GrantState};
 pub use complete::{CompleteError, Completed};
 pub use directory::Directory;
 pub use disconnect::{AtProvider, Disconnected};
+pub use keys::{KeyProgress, KeysError, MasterKeyUse, Retirement, Rotation, Verification};
 pub use passwords::BadPassword;
 pub use pasted::{PastedError, PastedWish};
 pub use refresh::{BearerRefusal, RefreshOutcome};

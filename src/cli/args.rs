@@ -8,6 +8,7 @@ use super::app::AppCommand;
 use super::audit::AuditArgs;
 use super::flags::SettingFlags;
 use super::grant::GrantCommand;
+use super::keys::KeysCommand;
 use super::user::UserCommand;
 
 const AFTER_HELP: &str = "\
@@ -56,6 +57,9 @@ pub enum Command {
     /// Manage keys for the management API.
     #[command(subcommand)]
     AdminKey(AdminKeyCommand),
+    /// Manage the master keys that everything kept is sealed under.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// Show what was called and changed, newest first.
     Audit(AuditArgs),
     /// Write the completions for a shell to standard output.

@@ -7,6 +7,7 @@ mod audit;
 mod flags;
 mod grant;
 mod input;
+mod keys;
 // Tables and JSON.
 pub mod output;
 mod user;
@@ -22,7 +23,7 @@ use flags::SettingFlags;
 
 use crate::app::{App, StartError, harden};
 use crate::broker::Broker;
-use crate::config::{Faults, Given, Settings, Source, keys};
+use crate::config::{self, Faults, Given, Settings, Source};
 use crate::store::StoreError;
 use crate::telemetry::log;
 
@@ -128,6 +129,8 @@ fn command(args: Args) -> Result<()> {
         Command::Grant(command) => with_broker(flags, async |broker| grant::run(broker, command).await),
         Command::App(command) => with_broker(flags, async |broker| app::run(broker, command).await),
         Command::AdminKey(command) => with_broker(flags, async |broker| admin_key::run(broker, command).await),
+        Command::Keys(keys::KeysCommand::New) => keys::new(),
+        Command::Keys(command) => with_broker(flags, async |broker| keys::run(broker, command).await),
         Command::Audit(args) => with_broker(flags, async |broker| audit::run(broker, args).await),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -147,7 +150,7 @@ fn with_broker(flags: &SettingFlags, act: impl AsyncFnOnce(&Broker) -> Result<()
     let files = harden();
     let settings = settings(flags)?;
     // A command says what it has to say itself; the log is for what went wrong, unless somebody wants more.
-    let levels = if settings.source(&keys::LOG) == Source::Default { "warn" } else { &settings.log };
+    let levels = if settings.source(&config::keys::LOG) == Source::Default { "warn" } else { &settings.log };
     log::init(levels, settings.log_format);
     runtime()?.block_on(async {
         let app = App::open(settings, files).await?;

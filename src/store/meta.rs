@@ -24,14 +24,6 @@ impl Store {
         Ok(Sealed::from_envelope(kept))
     }
 
-    /// Puts a canary in place of the one that stands, as the first step of a rotation does.
-    ///
-    /// # Errors
-    /// [`super::StoreError`]
-    pub async fn replace_canary(&self, canary: &Sealed<Canary>) -> Result<()> {
-        self.keep_fact("canary", canary.envelope()).await
-    }
-
     /// Finds a single fact by its name.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ mod grants;
 mod inspect;
 mod meta;
 mod refresh;
+mod sealed;
 mod sessions;
 mod users;
 
@@ -29,6 +30,7 @@ pub use changes::{Change, Changes};
 pub use grants::{GrantFilter, GrantRecord, GrantSort, KeptTokens, ListedGrant, NewGrant, Swap};
 pub use inspect::{Inspection, inspect};
 pub use refresh::{DueGrant, LeaseAnswer, LeaseMark, OpenSpending, ProcessId, RefreshRow, SpendAnswer, Unfinished};
+pub use sealed::{MasterKeyId, Resealed, SealedUnder};
 pub use sessions::KeptSession;
 pub use users::{Made, PasswordRecord, Removal};
 
@@ -196,6 +198,6 @@ async fn migrate(pool: &SqlitePool) -> std::result::Result<(), OpenError> {
         Err(MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) => return Err(cause.into()),
         Err(other) => return Err(OpenError::Damaged(other.to_string())),
     }
-    sqlx::query("PRAGMA user_version = 1").execute(pool).await?;
+    sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {SCHEMA_VERSION}"))).execute(pool).await?;
     Ok(())
 }

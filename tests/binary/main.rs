@@ -5,6 +5,8 @@
 mod commands;
 mod exit_codes;
 mod help;
+mod kept;
+mod keys;
 mod ops;
 mod program;
 mod settings;

@@ -62,6 +62,11 @@ impl Place {
         Ended::of(child.wait_with_output().unwrap())
     }
 
+    /// Starts the program and does not wait for anything.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Starts the service and waits until it says that it is ready.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Running {
         let mut running = Running::of(self.command(arguments).spawn().unwrap());
