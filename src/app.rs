@@ -1,6 +1,7 @@
 //! The wiring: settings, then store and vault, then routers, then listeners, then an orderly end.
 
 mod accept;
+mod handed;
 mod harden;
 mod listen;
 mod open;
@@ -10,6 +11,7 @@ use std::io::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -126,7 +128,9 @@ impl App {
             "Keyfob is ready"
         );
         ready();
+        tell_service_manager(NotifyState::Ready);
         signals.first().await;
+        tell_service_manager(NotifyState::Stopping);
         tracing::info!("Keyfob stops: no new connections, running calls may end");
         broker.health.set(Trouble::Stopping);
         // Nobody listens any more only when everything has ended already.
@@ -169,6 +173,13 @@ impl App {
             );
         }
         self.broker.store.close().await;
+    }
+}
+
+/// Tells systemd, where it waits for that (`Type=notify`); nobody listens elsewhere.
+fn tell_service_manager(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(error = %error, "The service manager could not be told how this service is");
     }
 }
 

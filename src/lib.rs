@@ -18,7 +18,6 @@ pub mod domain;
 pub mod oauth;
 // The reverse proxy: apps' calls, on a listener of their own.
 pub mod proxy;
-/// A stand-in for the provider, for trying Keyfob and for its tests.
 // A stand-in for the provider, for trying Keyfob and for its tests.
 pub mod sandbox;
 // What is kept: one SQLite file.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::StartError;
+use super::handed::Handed;
 use crate::config::keys::{self, Key};
 use crate::config::{Settings, Source};
 
@@ -18,9 +19,10 @@ pub struct Listeners {
 
 impl Listeners {
     pub(super) async fn bind(settings: &mut Settings) -> Result<Self, StartError> {
-        let web = bind("web", &keys::WEB_LISTEN, &mut settings.web_listen).await?;
-        let proxy = bind("proxy", &keys::PROXY_LISTEN, &mut settings.proxy_listen).await?;
-        let ops = bind("ops", &keys::OPS_LISTEN, &mut settings.ops_listen).await?;
+        let mut handed = Handed::from_service_manager(settings.allow_remote)?;
+        let web = take_or_bind(&mut handed, "web", &keys::WEB_LISTEN, &mut settings.web_listen).await?;
+        let proxy = take_or_bind(&mut handed, "proxy", &keys::PROXY_LISTEN, &mut settings.proxy_listen).await?;
+        let ops = take_or_bind(&mut handed, "ops", &keys::OPS_LISTEN, &mut settings.ops_listen).await?;
         if settings.source(&keys::PUBLIC_URL) == Source::Default {
             settings.public_url = settings.public_url.with_port(settings.web_listen.port());
         }
@@ -31,8 +33,21 @@ impl Listeners {
     }
 }
 
-/// Binds one listener, and writes down the port that it has where the port was left to the system. The name is also the
-/// one under which a socket would be handed over by the service manager.
+/// The socket that the service manager opened under this name, else one of our own.
+async fn take_or_bind(
+    handed: &mut Handed,
+    name: &'static str,
+    key: &Key,
+    address: &mut SocketAddr,
+) -> Result<TcpListener, StartError> {
+    let Some(listener) = handed.take(name)? else { return bind(name, key, address).await };
+    if let Ok(had) = listener.local_addr() {
+        *address = had;
+    }
+    Ok(listener)
+}
+
+/// Binds one listener, and writes down the port that it has where the port was left to the system.
 ///
 /// # Errors
 /// [`StartError::Listener`]

@@ -9,4 +9,5 @@ mod kept;
 mod keys;
 mod ops;
 mod program;
+mod service_manager;
 mod settings;

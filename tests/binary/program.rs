@@ -69,7 +69,23 @@ impl Place {
 
     /// Starts the service and waits until it says that it is ready.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Running {
-        let mut running = Running::of(self.command(arguments).spawn().unwrap());
+        Self::until_ready(self.command(arguments))
+    }
+
+    /// The program as a service manager starts it: with a socket that was opened before, under a name.
+    pub(crate) fn with_socket(&self, socket: TcpListener, name: &str) -> Command {
+        // The protocol wants the socket as file 3 and the process's own number in a variable.
+        let script = "exec 3<&0 0</dev/null; LISTEN_PID=$$ exec \"$0\" serve";
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", script, env!("CARGO_BIN_EXE_keyfob")]).current_dir(self.path()).env_clear();
+        command.envs(self.variables.iter().cloned()).env("LISTEN_FDS", "1").env("LISTEN_FDNAMES", name);
+        command.stdin(std::os::fd::OwnedFd::from(socket)).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    /// Starts a service and waits until it says that it is ready.
+    pub(crate) fn until_ready(mut command: Command) -> Running {
+        let mut running = Running::of(command.spawn().unwrap());
         let mut log = Vec::new();
         while running.ready.is_null() {
             let line = running.lines.recv_timeout(Duration::from_secs(20));
@@ -94,7 +110,7 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    fn of(output: Output) -> Self {
+    pub(crate) fn of(output: Output) -> Self {
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Self { code: output.status.code(), out: text(output.stdout), err: text(output.stderr) }
     }
