@@ -121,7 +121,9 @@ impl Trail {
     }
 
     /// Hands over the row of a call or a change. Never waits; [`Trail::reserve`] has made room.
-    pub fn record(&self, event: AuditEvent) {
+    pub fn record(&self, mut event: AuditEvent) {
+        // The moment of writing, so that rows stand in the order of their time.
+        event.at = self.0.clock.now();
         self.push(Entry::Event(event));
     }
 
