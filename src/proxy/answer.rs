@@ -8,6 +8,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use super::echo::{Echo, Guarded};
 use super::ending::Ending;
+use super::lease::Lease;
 use super::received::Received;
 
 /// The response ends before its end, and its connection with it.
@@ -23,7 +24,7 @@ pub(super) struct Answer {
 
 enum Source {
     Whole(Option<Bytes>),
-    Provider { body: Received, echo: Echo, over: bool },
+    Provider { body: Received, echo: Echo, lease: Lease, over: bool },
 }
 
 impl Answer {
@@ -35,8 +36,8 @@ impl Answer {
         Self { source: Source::Whole(Some(text)), ending: None }
     }
 
-    pub(super) const fn provider(body: Received, echo: Echo) -> Self {
-        Self { source: Source::Provider { body, echo, over: false }, ending: None }
+    pub(super) const fn provider(body: Received, echo: Echo, lease: Lease) -> Self {
+        Self { source: Source::Provider { body, echo, lease, over: false }, ending: None }
     }
 
     /// What is to be done when the last byte was passed on, or when it will not be.
@@ -71,9 +72,13 @@ impl Body for Answer {
         let this = self.get_mut();
         let chunk = match &mut this.source {
             Source::Whole(text) => text.take(),
-            Source::Provider { body, echo, over } => loop {
+            Source::Provider { body, echo, lease, over } => loop {
                 if *over {
                     break None;
+                }
+                if !lease.stands() {
+                    tracing::info!("A running call was cut off: its app or its grant has ended");
+                    return Poll::Ready(Some(Err(this.cut())));
                 }
                 match ready!(body.poll(cx)) {
                     Some(Ok(chunk)) => match echo.guard(chunk) {
@@ -105,7 +110,7 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(text) => text.is_none(),
-            Source::Provider { body, echo, over } => *over || (body.is_end() && echo.is_empty()),
+            Source::Provider { body, echo, over, .. } => *over || (body.is_end() && echo.is_empty()),
         }
     }
 

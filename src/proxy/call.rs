@@ -4,59 +4,53 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONNECTION, CONTENT_TYPE, TRANSFER_ENCODING};
+use http::header::{CONNECTION, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
+use http::{HeaderName, HeaderValue, Method, Request, Response, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::answer::Answer;
-use super::echo::Echo;
 use super::ending::Ending;
-use super::incoming::{self, Addresses};
+use super::incoming::Addresses;
 use super::key;
 use super::origin::{self, Neighbours};
-use super::outgoing;
-use super::provider::{NoAnswer, Server};
+use super::provider::Server;
 use super::pulse::{Patience, Pulse};
-use super::received::Received;
 use super::refusal::Refusal;
-use super::sent::{Ended, Record, SentBody};
 use super::settings::{Base, ProxySettings};
 use super::wire;
-use crate::broker::{Bearer, BearerRefusal, Broker, Caller, Chosen, GrantRefusal, KeyRefusal, Permit};
+use crate::broker::{Broker, Caller, Chosen, GrantRefusal, KeyRefusal, Permit};
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::query::{QueryVerdict, judge_query};
-use crate::domain::route::{Need, Route, RouteRefusal, RouteTable, Upstream};
+use crate::domain::route::{Need, RouteRefusal, RouteTable, Upstream};
 use crate::telemetry::UnknownCaller;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("keyfob-request-id");
-const REQUIRED_SCOPE: HeaderName = HeaderName::from_static("keyfob-required-scope");
 /// The longest path that the audit trail keeps of a call that is in no row of the table.
 const LONGEST_KEPT_PATH: usize = 512;
 
 /// What all calls share.
 pub(super) struct Desk {
     pub(super) broker: Broker,
+    pub(super) addresses: Addresses,
+    pub(super) public_url: String,
+    pub(super) max_body: u64,
+    pub(super) patience: Patience,
     table: Arc<RouteTable>,
     neighbours: Neighbours,
-    addresses: Addresses,
     api: (Base, Arc<Server>),
     mcp: (Base, Arc<Server>),
-    public_url: String,
-    max_body: u64,
-    patience: Patience,
     methods: [(Method, Arc<str>); 6],
     /// Random at the start and counted up, so that an id names one answer.
     ids: AtomicU64,
 }
 
-/// What was decided about a call, so far as it can go on.
-struct Allowed {
-    route: Route,
-    query: QueryVerdict,
-    chosen: Option<Chosen>,
+/// What was decided about a call that may go on.
+pub(super) struct Allowed {
+    pub(super) permit: Permit,
+    pub(super) query: QueryVerdict,
+    pub(super) chosen: Option<Chosen>,
 }
 
 impl Desk {
@@ -223,7 +217,7 @@ impl Desk {
         if let (Some(event), Some(chosen)) = (ending.event(), &chosen) {
             event.grant = Some(chosen.grant());
         }
-        Ok(Allowed { route, query, chosen })
+        Ok(Allowed { permit, query, chosen })
     }
 
     fn choose(&self, permit: &Permit, need: Need) -> Result<Option<Chosen>, Refusal> {
@@ -242,105 +236,8 @@ impl Desk {
         })
     }
 
-    async fn bearer(&self, chosen: &Chosen) -> Result<Arc<Bearer>, Refusal> {
-        if let Some(bearer) = self.broker.bearer_now(chosen) {
-            return Ok(bearer);
-        }
-        self.broker.wait_for_bearer(chosen).await.map_err(|refusal| match refusal {
-            BearerRefusal::RefreshUnavailable { retry_after } => Refusal::RefreshUnavailable(retry_after),
-            BearerRefusal::NeedsConsent { reason } => Refusal::NeedsConsent {
-                reason: reason.as_str(),
-                consent_url: format!("{}/grants/{}", self.public_url, chosen.grant()),
-            },
-            BearerRefusal::Unreadable => Refusal::StorageUnavailable,
-        })
-    }
-
-    /// Sends the call and takes its answer; once more with a newer token where the provider refused the first.
-    async fn pass(
-        &self,
-        pulse: &Arc<Pulse>,
-        allowed: Allowed,
-        parts: &Parts,
-        body: Incoming,
-        ending: &mut Ending,
-    ) -> Result<Response<Answer>, Refusal> {
-        let mut bearer = match &allowed.chosen {
-            Some(chosen) => Some(self.bearer(chosen).await?),
-            None => None,
-        };
-        if allowed.route.command {
-            self.put_on_disk(ending).await?;
-        }
-        let record = (!body.is_end_stream()).then(Arc::<Record>::default);
-        let body = match &record {
-            Some(record) => {
-                ending.sends(Arc::clone(record));
-                SentBody::First { body, record: Arc::clone(record), limit: self.max_body }
-            }
-            None => SentBody::None,
-        };
-        let send = Send { desk: self, pulse, parts, allowed: &allowed, record: record.as_deref() };
-        let mut response = send.first(bearer.as_deref(), body).await?;
-        if let (Some(chosen), Some(used)) = (&allowed.chosen, &bearer)
-            && self.is_refused(&response)
-        {
-            let newer = self.broker.bearer_after_401(chosen, used).await;
-            let again = record.as_ref().map_or(Some(SentBody::None), |record| record.again());
-            if let (Some(newer), Some(body)) = (newer, again) {
-                response.into_body().drain().await;
-                response = send.first(Some(&newer), body).await?;
-                bearer = Some(newer);
-            }
-        }
-        Ok(self.take(response, bearer, &allowed.route).await)
-    }
-
-    /// A command is on disk before it is sent.
-    async fn put_on_disk(&self, ending: &mut Ending) -> Result<(), Refusal> {
-        let Some(event) = ending.take_event() else { return Ok(()) };
-        let pending = AuditEvent { decision: "allowed".into(), ..event.clone() };
-        let Ok(ticket) = self.broker.trail().begin_command(pending).await else {
-            ending.put_back(event);
-            return Err(Refusal::StorageUnavailable);
-        };
-        ending.is_on_disk(ticket);
-        Ok(())
-    }
-
-    /// Whether the provider refused the token, in words or in disguise.
-    fn is_refused(&self, response: &Response<Received>) -> bool {
-        response.status() == StatusCode::UNAUTHORIZED || self.addresses.is_login(response.status(), response.headers())
-    }
-
-    /// The provider's answer, as the app may have it.
-    async fn take(&self, response: Response<Received>, bearer: Option<Arc<Bearer>>, route: &Route) -> Response<Answer> {
-        let login = self.addresses.is_login(response.status(), response.headers());
-        let (head, mut body) = response.into_parts();
-        if login && route.upstream == Upstream::Api {
-            body.drain().await;
-            return unauthenticated();
-        }
-        body.finish_if_empty().await;
-        let mut headers = head.headers;
-        body.wait_at_most(if is_event_stream(&headers) {
-            self.patience.stream_idle
-        } else {
-            self.patience.upstream_idle
-        });
-        incoming::filter(&mut headers, bearer.as_deref().map(Bearer::token), route.upstream, &self.addresses);
-        if head.status == StatusCode::FORBIDDEN
-            && let Need::Scope(scope) = route.need
-        {
-            headers.insert(REQUIRED_SCOPE, HeaderValue::from_static(scope.as_str()));
-        }
-        let mut answer = Response::new(Answer::provider(body, Echo::of(bearer)));
-        *answer.status_mut() = head.status;
-        *answer.headers_mut() = headers;
-        answer
-    }
-
-    fn server(&self, upstream: Upstream) -> &(Base, Arc<Server>) {
+    /// Where a route leads.
+    pub(super) fn server(&self, upstream: Upstream) -> &(Base, Arc<Server>) {
         match upstream {
             Upstream::Api => &self.api,
             Upstream::Mcp => &self.mcp,
@@ -357,73 +254,4 @@ impl Desk {
         }
         HeaderValue::from_bytes(&text).unwrap_or_else(|_| HeaderValue::from_static("0"))
     }
-}
-
-/// A call on its way to the provider.
-struct Send<'a> {
-    desk: &'a Desk,
-    pulse: &'a Arc<Pulse>,
-    parts: &'a Parts,
-    allowed: &'a Allowed,
-    record: Option<&'a Record>,
-}
-
-impl Send<'_> {
-    /// Sends it. Again only for a read of which not a byte had been sent.
-    async fn first(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Response<Received>, Refusal> {
-        let mut request = self.request(bearer, body)?;
-        let (_, server) = self.desk.server(self.allowed.route.upstream);
-        let read = matches!(self.parts.method, Method::GET | Method::HEAD) && !self.allowed.route.command;
-        for _ in 0..3 {
-            let sent = server.send(request, self.pulse, self.record, self.desk.patience.first_byte).await;
-            match sent {
-                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return Err(Refusal::ProtocolError);
-                }
-                Ok(response) => return Ok(response),
-                Err(NoAnswer::Unsent(again)) if read => request = *again,
-                Err(NoAnswer::Unsent(_) | NoAnswer::Unreachable) => return Err(Refusal::Unreachable),
-                Err(NoAnswer::Timeout) => return Err(Refusal::Timeout),
-                Err(NoAnswer::Broken) => return Err(self.broken()),
-            }
-        }
-        Err(Refusal::Unreachable)
-    }
-
-    /// Whose fault it was.
-    fn broken(&self) -> Refusal {
-        match self.record.map_or(Ended::Whole, Record::ended) {
-            Ended::TooLarge => Refusal::TooLarge { limit: self.desk.max_body },
-            Ended::Broken => Refusal::BadRequest("its body ended early or is not framed as it should be"),
-            Ended::Whole | Ended::NotYet => Refusal::ProtocolError,
-        }
-    }
-
-    fn request(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Request<SentBody>, Refusal> {
-        let Allowed { route, query, .. } = self.allowed;
-        let (base, server) = self.desk.server(route.upstream);
-        let asked = self.parts.uri.path_and_query().ok_or(Refusal::BadRequest("it has no path"))?;
-        let target = outgoing::target(asked, query, route.upstream, base, bearer);
-        let target = target.ok_or(Refusal::BadRequest("its target cannot be sent on"))?;
-        let mut request = Request::new(body);
-        *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = Uri::from(target);
-        *request.headers_mut() = outgoing::dress(&self.parts.headers, &server.host, bearer, route.upstream);
-        Ok(request)
-    }
-}
-
-/// What the provider says where it knows that a program asks.
-fn unauthenticated() -> Response<Answer> {
-    let mut response = Response::new(Answer::whole(Bytes::from_static(b"{\"message\":\"Unauthenticated.\"}")));
-    *response.status_mut() = StatusCode::UNAUTHORIZED;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
-    })
 }

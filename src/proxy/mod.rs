@@ -10,12 +10,16 @@ mod call;
 mod echo;
 /// What is remembered of a call.
 mod ending;
+/// An allowed call to the provider and back.
+mod forward;
 /// A look at a raw head.
 mod head;
 /// The answer's headers.
 mod incoming;
 /// The key that a request shows.
 mod key;
+/// Whether a running call may go on.
+mod lease;
 /// The accept loop.
 mod listener;
 /// Which hosts and pages may call.

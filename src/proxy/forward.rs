@@ -1,0 +1,206 @@
+//! An allowed call on its way to the provider and back: which token, which request, whose answer.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::request::Parts;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http_body::Body as _;
+use hyper::body::Incoming;
+
+use super::answer::Answer;
+use super::call::{Allowed, Desk};
+use super::echo::Echo;
+use super::ending::Ending;
+use super::incoming;
+use super::lease::Lease;
+use super::outgoing;
+use super::provider::NoAnswer;
+use super::pulse::Pulse;
+use super::received::Received;
+use super::refusal::Refusal;
+use super::sent::{Ended, Record, SentBody};
+use crate::broker::{Bearer, BearerRefusal, Chosen};
+use crate::domain::audit::AuditEvent;
+use crate::domain::route::{Need, Upstream};
+
+const REQUIRED_SCOPE: HeaderName = HeaderName::from_static("keyfob-required-scope");
+
+impl Desk {
+    async fn bearer(&self, chosen: &Chosen) -> Result<Arc<Bearer>, Refusal> {
+        if let Some(bearer) = self.broker.bearer_now(chosen) {
+            return Ok(bearer);
+        }
+        self.broker.wait_for_bearer(chosen).await.map_err(|refusal| match refusal {
+            BearerRefusal::RefreshUnavailable { retry_after } => Refusal::RefreshUnavailable(retry_after),
+            BearerRefusal::NeedsConsent { reason } => Refusal::NeedsConsent {
+                reason: reason.as_str(),
+                consent_url: format!("{}/grants/{}", self.public_url, chosen.grant()),
+            },
+            BearerRefusal::Unreadable => Refusal::StorageUnavailable,
+        })
+    }
+
+    /// Sends the call and takes its answer; once more with a newer token where the provider refused the first.
+    pub(super) async fn pass(
+        &self,
+        pulse: &Arc<Pulse>,
+        allowed: Allowed,
+        parts: &Parts,
+        body: Incoming,
+        ending: &mut Ending,
+    ) -> Result<Response<Answer>, Refusal> {
+        let mut bearer = match &allowed.chosen {
+            Some(chosen) => Some(self.bearer(chosen).await?),
+            None => None,
+        };
+        if allowed.permit.route().command {
+            self.put_on_disk(ending).await?;
+        }
+        let record = (!body.is_end_stream()).then(Arc::<Record>::default);
+        let body = match &record {
+            Some(record) => {
+                ending.sends(Arc::clone(record));
+                SentBody::First { body, record: Arc::clone(record), limit: self.max_body }
+            }
+            None => SentBody::None,
+        };
+        let send = Send { desk: self, pulse, parts, allowed: &allowed, record: record.as_deref() };
+        let mut response = send.first(bearer.as_deref(), body).await?;
+        if let (Some(chosen), Some(used)) = (&allowed.chosen, &bearer)
+            && self.is_refused(&response)
+        {
+            let newer = self.broker.bearer_after_401(chosen, used).await;
+            let again = record.as_ref().map_or(Some(SentBody::None), |record| record.again());
+            if let (Some(newer), Some(body)) = (newer, again) {
+                response.into_body().drain().await;
+                response = send.first(Some(&newer), body).await?;
+                bearer = Some(newer);
+            }
+        }
+        Ok(self.take(response, bearer, allowed, pulse).await)
+    }
+
+    /// A command is on disk before it is sent.
+    async fn put_on_disk(&self, ending: &mut Ending) -> Result<(), Refusal> {
+        let Some(event) = ending.take_event() else { return Ok(()) };
+        let pending = AuditEvent { decision: "allowed".into(), ..event.clone() };
+        let Ok(ticket) = self.broker.trail().begin_command(pending).await else {
+            ending.put_back(event);
+            return Err(Refusal::StorageUnavailable);
+        };
+        ending.is_on_disk(ticket);
+        Ok(())
+    }
+
+    /// Whether the provider refused the token, in words or in disguise.
+    fn is_refused(&self, response: &Response<Received>) -> bool {
+        response.status() == StatusCode::UNAUTHORIZED || self.addresses.is_login(response.status(), response.headers())
+    }
+
+    /// The provider's answer, as the app may have it.
+    async fn take(
+        &self,
+        response: Response<Received>,
+        bearer: Option<Arc<Bearer>>,
+        allowed: Allowed,
+        pulse: &Arc<Pulse>,
+    ) -> Response<Answer> {
+        let (upstream, need) = (allowed.permit.route().upstream, allowed.permit.route().need);
+        let login = self.addresses.is_login(response.status(), response.headers());
+        let (head, mut body) = response.into_parts();
+        if login && upstream == Upstream::Api {
+            body.drain().await;
+            return unauthenticated();
+        }
+        body.finish_if_empty().await;
+        let mut headers = head.headers;
+        body.wait_at_most(if is_event_stream(&headers) {
+            self.patience.stream_idle
+        } else {
+            self.patience.upstream_idle
+        });
+        incoming::filter(&mut headers, bearer.as_deref().map(Bearer::token), upstream, &self.addresses);
+        if head.status == StatusCode::FORBIDDEN
+            && let Need::Scope(scope) = need
+        {
+            headers.insert(REQUIRED_SCOPE, HeaderValue::from_static(scope.as_str()));
+        }
+        let lease = Lease::new(self.broker.clone(), allowed, Arc::clone(pulse));
+        let mut answer = Response::new(Answer::provider(body, Echo::of(bearer), lease));
+        *answer.status_mut() = head.status;
+        *answer.headers_mut() = headers;
+        answer
+    }
+}
+
+/// A call on its way to the provider.
+struct Send<'a> {
+    desk: &'a Desk,
+    pulse: &'a Arc<Pulse>,
+    parts: &'a Parts,
+    allowed: &'a Allowed,
+    record: Option<&'a Record>,
+}
+
+impl Send<'_> {
+    /// Sends it. Again only for a read of which not a byte had been sent.
+    async fn first(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Response<Received>, Refusal> {
+        let mut request = self.request(bearer, body)?;
+        let (_, server) = self.desk.server(self.allowed.permit.route().upstream);
+        let read = matches!(self.parts.method, Method::GET | Method::HEAD) && !self.allowed.permit.route().command;
+        for _ in 0..3 {
+            let sent = server.send(request, self.pulse, self.record, self.desk.patience.first_byte).await;
+            match sent {
+                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+                    return Err(Refusal::ProtocolError);
+                }
+                Ok(response) => return Ok(response),
+                Err(NoAnswer::Unsent(again)) if read => request = *again,
+                Err(NoAnswer::Unsent(_) | NoAnswer::Unreachable) => return Err(Refusal::Unreachable),
+                Err(NoAnswer::Timeout) => return Err(Refusal::Timeout),
+                Err(NoAnswer::Broken) => return Err(self.broken()),
+            }
+        }
+        Err(Refusal::Unreachable)
+    }
+
+    /// Whose fault it was.
+    fn broken(&self) -> Refusal {
+        match self.record.map_or(Ended::Whole, Record::ended) {
+            Ended::TooLarge => Refusal::TooLarge { limit: self.desk.max_body },
+            Ended::Broken => Refusal::BadRequest("its body ended early or is not framed as it should be"),
+            Ended::Whole | Ended::NotYet => Refusal::ProtocolError,
+        }
+    }
+
+    fn request(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Request<SentBody>, Refusal> {
+        let Allowed { permit, query, .. } = self.allowed;
+        let route = permit.route();
+        let (base, server) = self.desk.server(route.upstream);
+        let asked = self.parts.uri.path_and_query().ok_or(Refusal::BadRequest("it has no path"))?;
+        let target = outgoing::target(asked, query, route.upstream, base, bearer);
+        let target = target.ok_or(Refusal::BadRequest("its target cannot be sent on"))?;
+        let mut request = Request::new(body);
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = Uri::from(target);
+        *request.headers_mut() = outgoing::dress(&self.parts.headers, &server.host, bearer, route.upstream);
+        Ok(request)
+    }
+}
+
+/// What the provider says where it knows that a program asks.
+fn unauthenticated() -> Response<Answer> {
+    let mut response = Response::new(Answer::whole(Bytes::from_static(b"{\"message\":\"Unauthenticated.\"}")));
+    *response.status_mut() = StatusCode::UNAUTHORIZED;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
+    })
+}

@@ -1,0 +1,263 @@
+//! A provider that writes down every byte that it gets and answers what it was told to.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// What to do with a request once its head is in.
+#[derive(Clone, Debug)]
+pub enum Script {
+    /// Send these bytes after the whole body is in, and keep the connection.
+    Answer(Vec<u8>),
+    /// Send these bytes as soon as the head is in, and keep the connection open without reading on.
+    Early(Vec<u8>),
+    /// Send these pieces, waiting for a nudge before each but the first.
+    Pieces(Vec<Vec<u8>>),
+    /// Send these bytes and close.
+    AnswerAndClose(Vec<u8>),
+    /// Close without a byte.
+    Close,
+    /// Say nothing.
+    Silence,
+}
+
+/// A request as it came: its head, and its body without framing.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub head: String,
+    pub body: Vec<u8>,
+    /// Which connection it came on.
+    pub connection: usize,
+}
+
+impl Seen {
+    pub fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap()
+    }
+
+    pub fn values(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.split("\r\n").skip(1);
+        lines
+            .filter_map(|line| line.split_once(": "))
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .map(|(_, v)| v)
+            .collect()
+    }
+
+    pub fn names(&self) -> Vec<String> {
+        let lines = self.head.split("\r\n").skip(1);
+        lines.filter_map(|line| line.split_once(':')).map(|(name, _)| name.to_ascii_lowercase()).collect()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    raw: Vec<u8>,
+    seen: Vec<Seen>,
+    scripts: VecDeque<Script>,
+    connections: usize,
+    closed: usize,
+}
+
+#[derive(Clone)]
+pub struct Provider {
+    pub address: SocketAddr,
+    state: Arc<Mutex<State>>,
+    pub nudge: Arc<Notify>,
+    changed: Arc<Notify>,
+}
+
+pub fn ok(body: &str) -> Vec<u8> {
+    answer("200 OK", &[("content-type", "application/json")], body)
+}
+
+pub fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+impl Provider {
+    pub async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let provider = Self {
+            address: listener.local_addr().unwrap(),
+            state: Arc::default(),
+            nudge: Arc::default(),
+            changed: Arc::default(),
+        };
+        let this = provider.clone();
+        tokio::spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let number = {
+                    let mut state = this.state.lock().unwrap();
+                    state.connections += 1;
+                    state.connections
+                };
+                let this = this.clone();
+                tokio::spawn(async move {
+                    let _ = this.serve(stream, number).await;
+                    this.state.lock().unwrap().closed += 1;
+                    this.changed.notify_waiters();
+                });
+            }
+        });
+        provider
+    }
+
+    /// What the next requests get; without a script it is `200 {}`.
+    pub fn will(&self, script: Script) {
+        self.state.lock().unwrap().scripts.push_back(script);
+    }
+
+    pub fn will_answer(&self, bytes: impl Into<Vec<u8>>) {
+        self.will(Script::Answer(bytes.into()));
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.state.lock().unwrap().seen.clone()
+    }
+
+    /// Forgets what came so far.
+    pub fn forget(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.seen.clear();
+        state.raw.clear();
+    }
+
+    #[track_caller]
+    pub fn one(&self) -> Seen {
+        let seen = self.seen();
+        assert_eq!(seen.len(), 1, "{seen:?}");
+        seen[0].clone()
+    }
+
+    /// Every byte that ever came.
+    pub fn raw(&self) -> Vec<u8> {
+        self.state.lock().unwrap().raw.clone()
+    }
+
+    pub fn connections(&self) -> usize {
+        self.state.lock().unwrap().connections
+    }
+
+    pub fn closed(&self) -> usize {
+        self.state.lock().unwrap().closed
+    }
+
+    /// Waits until this holds, for two seconds at most.
+    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+        let wait = async {
+            while !holds(self) {
+                let _ = tokio::time::timeout(Duration::from_millis(20), self.changed.notified()).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(2), wait).await.expect("it never came to hold");
+    }
+
+    async fn serve(&self, mut stream: TcpStream, number: usize) -> std::io::Result<()> {
+        let mut buffer = Vec::new();
+        loop {
+            let Some(head_end) = self.fill(&mut stream, &mut buffer, |b| find(b, b"\r\n\r\n").map(|at| at + 4)).await?
+            else {
+                return Ok(());
+            };
+            let head = String::from_utf8_lossy(&buffer[..head_end]).into_owned();
+            buffer.drain(..head_end);
+            let script = self.state.lock().unwrap().scripts.pop_front().unwrap_or_else(|| Script::Answer(ok("{}")));
+            let seen = Seen { head, body: Vec::new(), connection: number };
+            let index = {
+                let mut state = self.state.lock().unwrap();
+                state.seen.push(seen.clone());
+                state.seen.len() - 1
+            };
+            self.changed.notify_waiters();
+            if let Script::Early(bytes) = &script {
+                stream.write_all(bytes).await?;
+                std::future::pending::<()>().await;
+            }
+            let body = self.body(&mut stream, &mut buffer, &seen).await?;
+            if let Some(seen) = self.state.lock().unwrap().seen.get_mut(index) {
+                seen.body = body;
+            }
+            self.changed.notify_waiters();
+            match script {
+                Script::Answer(bytes) | Script::Early(bytes) => stream.write_all(&bytes).await?,
+                Script::AnswerAndClose(bytes) => return stream.write_all(&bytes).await,
+                Script::Close => return Ok(()),
+                Script::Silence => {
+                    // Until the other side gives up.
+                    let _ = self.fill(&mut stream, &mut buffer, |_| None).await;
+                    return Ok(());
+                }
+                Script::Pieces(pieces) => {
+                    for (n, piece) in pieces.iter().enumerate() {
+                        if n > 0 {
+                            let mut space = [0; 64];
+                            tokio::select! {
+                                () = self.nudge.notified() => {}
+                                _ = stream.read(&mut space) => return Ok(()),
+                            }
+                        }
+                        stream.write_all(piece).await?;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn body(&self, stream: &mut TcpStream, buffer: &mut Vec<u8>, seen: &Seen) -> std::io::Result<Vec<u8>> {
+        if let [length] = seen.values("content-length")[..] {
+            let length: usize = length.parse().unwrap();
+            self.fill(stream, buffer, |b| (b.len() >= length).then_some(length)).await?;
+            let end = length.min(buffer.len());
+            return Ok(buffer.drain(..end).collect());
+        }
+        let mut body = Vec::new();
+        if seen.values("transfer-encoding") == ["chunked"] {
+            loop {
+                let Some(line) = self.fill(stream, buffer, |b| find(b, b"\r\n")).await? else { return Ok(body) };
+                let size = usize::from_str_radix(std::str::from_utf8(&buffer[..line]).unwrap(), 16).unwrap();
+                if self.fill(stream, buffer, |b| (b.len() >= line + 4 + size).then_some(0)).await?.is_none() {
+                    return Ok(body);
+                }
+                body.extend_from_slice(&buffer[line + 2..line + 2 + size]);
+                buffer.drain(..line + 4 + size);
+                if size == 0 {
+                    return Ok(body);
+                }
+            }
+        }
+        Ok(body)
+    }
+
+    /// Reads until `enough` says where; nothing at the connection's end.
+    async fn fill(
+        &self,
+        stream: &mut TcpStream,
+        buffer: &mut Vec<u8>,
+        enough: impl Fn(&[u8]) -> Option<usize>,
+    ) -> std::io::Result<Option<usize>> {
+        loop {
+            if let Some(end) = enough(buffer) {
+                return Ok(Some(end));
+            }
+            let mut space = [0; 65_536];
+            let read = stream.read(&mut space).await?;
+            if read == 0 {
+                return Ok(None);
+            }
+            buffer.extend_from_slice(&space[..read]);
+            self.state.lock().unwrap().raw.extend_from_slice(&space[..read]);
+        }
+    }
+}
+
+pub fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+    bytes.windows(what.len()).position(|window| window == what)
+}

@@ -1,0 +1,211 @@
+//! A proxy over a real broker, between a raw client and a recording provider.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use keyfob::ambient::{Clock, Entropy};
+use keyfob::broker::{AppWish, Broker, BrokerSettings, MadeApp, Parts, PastedWish};
+use keyfob::config::{Given, Settings};
+use keyfob::domain::grant::{Binding, Grant, GrantKind};
+use keyfob::domain::id::UserId;
+use keyfob::domain::scope::ScopeSet;
+use keyfob::domain::secret::Secret;
+use keyfob::domain::time::Timestamp;
+use keyfob::domain::user::Role;
+use keyfob::oauth::{Client as OauthClient, ClientSettings, Places, tls_config};
+use keyfob::proxy::{self, ProxySettings};
+use keyfob::store::Store;
+use keyfob::telemetry::{Health, Metrics};
+use keyfob::vault::{KeyFile, KeyRing, Vault};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::client::{Client, Got};
+use super::provider::{Provider, answer};
+
+pub const TOKEN: &str = "eyJ0eXAi.CANARY-access-token.c2lnbmF0dXJl";
+
+pub struct World {
+    pub broker: Broker,
+    pub clock: Clock,
+    pub provider: Provider,
+    pub proxy: SocketAddr,
+    pub user: UserId,
+    /// An app that may do everything, and whose key may come in the URL.
+    pub key: String,
+    pub stop: watch::Sender<bool>,
+    pub serving: JoinHandle<()>,
+    _directory: tempfile::TempDir,
+}
+
+impl World {
+    /// With a grant that holds everything and the app of `key`.
+    pub async fn new() -> Self {
+        let mut world = Self::bare(&[], |_| {}).await;
+        world.grant("all", ScopeSet::ALL, GrantKind::PersonalAccessToken, TOKEN).await;
+        world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+        world.provider.forget();
+        world
+    }
+
+    /// The same with settings and patience of its own.
+    pub async fn with(set: &[(&str, &str)], patience: impl FnOnce(&mut ProxySettings)) -> Self {
+        let mut world = Self::bare(set, patience).await;
+        world.grant("all", ScopeSet::ALL, GrantKind::PersonalAccessToken, TOKEN).await;
+        world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+        world.provider.forget();
+        world
+    }
+
+    /// Without a grant and without an app.
+    pub async fn bare(set: &[(&str, &str)], patience: impl FnOnce(&mut ProxySettings)) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let provider = Provider::start().await;
+        let origin = format!("http://{}", provider.address);
+        let mut environment = vec![
+            ("KEYFOB_DATA_DIR".to_owned(), directory.path().to_str().unwrap().to_owned()),
+            ("KEYFOB_TESLASCOPE_URL".to_owned(), origin.clone()),
+            ("KEYFOB_TESLASCOPE_MCP_URL".to_owned(), format!("{origin}/ai/mcp")),
+            ("KEYFOB_ALLOWED_ORIGINS".to_owned(), "https://page.example".to_owned()),
+        ];
+        environment.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
+        let given = Given {
+            environment: environment.into_iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            ..Given::default()
+        };
+        let settings = Settings::load(&given).unwrap();
+        let (clock, entropy) = (Clock::test(Timestamp::from_secs(1_795_000_000)), Entropy::seeded(11));
+        let broker = broker(&directory, &settings, &clock, &entropy).await;
+        let user = broker.add_user("ada", Role::Admin, Some(Secret::new("correct horse staple"))).await.unwrap().id;
+
+        let mut wanted = ProxySettings::new(&settings, tls_config(None, false).unwrap(), 16_384).unwrap();
+        patience(&mut wanted);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = listener.local_addr().unwrap();
+        let (stop, stopping) = watch::channel(false);
+        let serving = tokio::spawn(proxy::serve(listener, broker.clone(), wanted, broker.metrics.clone(), stopping));
+        Self { broker, clock, provider, proxy, user, key: String::new(), stop, serving, _directory: directory }
+    }
+
+    /// A grant, pasted; the provider is asked about it once.
+    pub async fn grant(&self, label: &str, scopes: ScopeSet, kind: GrantKind, token: &str) -> Grant {
+        let secret = Secret::new(token);
+        let wish = PastedWish { user: self.user, kind, scopes, label: label.to_owned(), secret };
+        let (grant, _) = self.broker.add_pasted_token(wish).await.unwrap();
+        grant
+    }
+
+    pub async fn app(&self, scopes: ScopeSet) -> MadeApp {
+        self.app_with(AppWish {
+            user: self.user,
+            name: "app".to_owned(),
+            scopes,
+            expires_in: None,
+            query_key: true,
+            grant: None,
+            rate: None,
+        })
+        .await
+    }
+
+    pub async fn app_with(&self, wish: AppWish) -> MadeApp {
+        self.broker.make_app(wish).await.unwrap()
+    }
+
+    pub fn wish(&self, scopes: ScopeSet) -> AppWish {
+        AppWish {
+            user: self.user,
+            name: "app".to_owned(),
+            scopes,
+            expires_in: None,
+            query_key: false,
+            grant: None,
+            rate: None,
+        }
+    }
+
+    pub async fn client(&self) -> Client {
+        Client::connect(self.proxy).await
+    }
+
+    /// A head with the app's key, the proxy's host, and these lines.
+    pub fn head(&self, method: &str, target: &str, lines: &[&str]) -> String {
+        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        format!(
+            "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{lines}\r\n",
+            self.proxy, self.key
+        )
+    }
+
+    /// One call on a connection of its own.
+    pub async fn call(&self, method: &str, target: &str, lines: &[&str]) -> Got {
+        self.raw(method, &self.head(method, target, lines)).await
+    }
+
+    pub async fn get(&self, target: &str) -> Got {
+        self.call("GET", target, &[]).await
+    }
+
+    /// These bytes on a connection of their own, and the first response.
+    pub async fn raw(&self, method: &str, bytes: &str) -> Got {
+        let mut client = self.client().await;
+        client.send(bytes).await;
+        client.response_to(method).await
+    }
+
+    /// That the provider heard nothing.
+    #[track_caller]
+    pub fn unheard(&self) {
+        let raw = self.provider.raw();
+        assert!(raw.is_empty(), "{}", String::from_utf8_lossy(&raw));
+    }
+}
+
+async fn broker(directory: &tempfile::TempDir, settings: &Settings, clock: &Clock, entropy: &Entropy) -> Broker {
+    let places = Places {
+        api: settings.teslascope_url.url().clone(),
+        mcp: settings.teslascope_mcp_url.url().clone(),
+        authorize: None,
+        token: None,
+        revoke: None,
+    };
+    let timeout = Duration::from_secs(5);
+    let tls = tls_config(None, false).unwrap();
+    let oauth = OauthClient::new(ClientSettings { places, registration: None, timeout, tls }, clock.clone()).unwrap();
+    let ring = KeyRing::create_new(KeyFile::new(directory.path().join("master.keys"), None), entropy).unwrap();
+    let store = Store::open(&directory.path().join("keyfob.db")).await.unwrap();
+    let health = Health::starting();
+    let parts = Parts {
+        store,
+        vault: Vault::new(ring, entropy.clone()),
+        oauth,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        metrics: Metrics::new(clock.clone(), health.clone()),
+        health,
+        settings: BrokerSettings {
+            public_url: settings.public_url.as_str().to_owned(),
+            proxy_public_url: settings.proxy_public_url.as_str().to_owned(),
+            binding: Binding {
+                api_origin: settings.teslascope_url.origin(),
+                mcp_origin: settings.teslascope_mcp_url.origin(),
+                token_origin: String::new(),
+                client_id: String::new(),
+            },
+            provider_key: settings.teslascope_url.origin(),
+            app_rate: settings.app_rate,
+            refresh_rate_per_minute: 30,
+            token_timeout: timeout,
+            audit_keep: settings.audit_keep,
+            audit_rows: settings.audit_rows,
+        },
+    };
+    Broker::start(parts).await.unwrap()
+}
+
+/// What the provider says to a token that it does not take.
+pub fn unauthenticated() -> Vec<u8> {
+    let headers = [("content-type", "application/json"), ("www-authenticate", "Bearer realm=\"mcp\"")];
+    answer("401 Unauthorized", &headers, "{\"message\":\"Unauthenticated.\"}")
+}
