@@ -1,6 +1,7 @@
 //! `/oauth/authorize`: who may ask, and what the person says to it (RFC 6749 4.1.1, RFC 7636).
 
-use super::answer::{Answer, OAuthError, Outcome, with_query};
+use super::Consent;
+use super::answer::{Answer, Content, OAuthError, Outcome, with_query};
 use super::call::Call;
 use super::config::Client;
 use super::mint::{Digest, form_token};
@@ -120,7 +121,7 @@ pub(super) fn ask(shared: &Shared, call: &Call) -> Outcome {
     // As Passport does: no question where the person granted all of it already, with tokens that still work.
     if prompt.as_deref() != Some("consent") && asked.scopes.is_subset_of(granted) && !granted.is_empty() {
         let scopes = asked.scopes;
-        return approve(shared, asked, account, scopes);
+        return approve(shared, asked, account, scopes).into();
     }
     if prompt.as_deref() == Some("none") {
         return refuse(OAuthError::consent_required());
@@ -159,14 +160,41 @@ pub(super) fn decide(shared: &Shared, call: &Call) -> Outcome {
                 }
                 return page.into();
             }
-            approve(shared, asked, account, scopes)
+            approve(shared, asked, account, scopes).into()
         }
         _ => pages::notice(422, "Nothing was chosen", "Go back and press Authorize or Cancel.").into(),
     }
 }
 
+/// The same without a browser: the request is given by its URL, and the answer is where the browser would go.
+pub(super) fn decide_without_browser(
+    shared: &Shared,
+    url: &str,
+    account: u32,
+    consent: Consent,
+) -> Result<String, String> {
+    let target = url.split_once("/oauth/authorize").map_or("", |(_, query)| query);
+    let call = Call::to(&format!("/oauth/authorize{target}"), shared.local);
+    let answer = match (check(shared, &call), consent) {
+        (Err(Refusal::Here(error)), _) => error.into_answer(false),
+        (Err(Refusal::Redirect(error, uri)), _) => error.into_redirect(&uri, call.query("state").as_deref()),
+        (Ok(asked), Consent::Cancel) => {
+            OAuthError::access_denied().into_redirect(&asked.redirect_uri, asked.state.as_deref())
+        }
+        (Ok(asked), Consent::Authorize(scopes)) => {
+            let scopes = scopes.intersection(asked.scopes);
+            approve(shared, asked, account, scopes)
+        }
+    };
+    let location = answer.headers.iter().find(|(name, _)| name == "Location").map(|(_, value)| value.clone());
+    location.ok_or_else(|| match answer.content {
+        Content::Whole(body) => String::from_utf8_lossy(&body).into_owned(),
+        Content::Cut(_) | Content::Stream(_) => String::new(),
+    })
+}
+
 /// Issues a code and sends the browser back with it.
-fn approve(shared: &Shared, asked: Asked, account: u32, scopes: ScopeSet) -> Outcome {
+fn approve(shared: &Shared, asked: Asked, account: u32, scopes: ScopeSet) -> Answer {
     let code = shared.mint.code();
     let kept = Code {
         client: asked.client,
@@ -179,5 +207,5 @@ fn approve(shared: &Shared, asked: Asked, account: u32, scopes: ScopeSet) -> Out
     };
     shared.memory.lock().tokens.codes.insert(Digest::of(&code), kept);
     let pairs = [("code", code.as_str())].into_iter().chain(asked.state.as_deref().map(|state| ("state", state)));
-    Answer::redirect(&with_query(&asked.redirect_uri, pairs)).into()
+    Answer::redirect(&with_query(&asked.redirect_uri, pairs))
 }

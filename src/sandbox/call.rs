@@ -1,5 +1,7 @@
 //! A request as it arrived, and how Laravel reads it.
 
+use std::net::{IpAddr, SocketAddr};
+
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use url::form_urlencoded;
@@ -17,10 +19,22 @@ pub(super) struct Call {
     pub body: Bytes,
     /// `http://` and the host by which it was asked, or the listener's address.
     pub origin: String,
-    pub peer: std::net::IpAddr,
+    pub peer: IpAddr,
 }
 
 impl Call {
+    /// A bare GET that nobody sent.
+    pub(super) fn to(target: &str, local: SocketAddr) -> Self {
+        Self {
+            method: Method::GET,
+            target: target.to_owned(),
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            origin: format!("http://{local}"),
+            peer: local.ip(),
+        }
+    }
+
     /// The path as it was sent.
     pub(super) fn path(&self) -> &str {
         self.target.split('?').next().unwrap_or_default()

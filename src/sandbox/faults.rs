@@ -1,6 +1,6 @@
 //! Misbehaviour on command, and what was seen. Only the library hands this out: no flag and no URL reaches it.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::config::TokensAlive;
@@ -65,6 +65,7 @@ pub struct Faults {
     pub(super) moments: Moments,
     pub(super) counts: Counts,
     date_offset: Arc<AtomicI64>,
+    unreachable: Arc<AtomicBool>,
     memory: Memory,
     clock: Clock,
 }
@@ -83,6 +84,7 @@ impl Faults {
             moments: Moments::new(),
             counts: Counts::default(),
             date_offset: Arc::new(AtomicI64::new(0)),
+            unreachable: Arc::new(AtomicBool::new(false)),
             memory,
             clock,
         }
@@ -124,11 +126,17 @@ impl Faults {
         plans.api.0.clear();
         plans.mcp.0.clear();
         self.date_offset.store(0, Ordering::Relaxed);
+        self.unreachable.store(false, Ordering::Relaxed);
     }
 
     /// Makes every `Date` header wrong by so many seconds.
     pub fn date_offset(&self, seconds: i64) {
         self.date_offset.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Breaks every connection, new or kept, before a request is read: as if the network were down.
+    pub fn unreachable(&self, yes: bool) {
+        self.unreachable.store(yes, Ordering::Relaxed);
     }
 
     /// Resolves once a request reaches the moment after this call.
@@ -216,6 +224,10 @@ impl Faults {
 
     pub(super) fn take_mcp(&self) -> Option<CallFault> {
         self.plans().mcp.take("")
+    }
+
+    pub(super) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
     }
 
     pub(super) fn date_off_by(&self) -> i64 {

@@ -37,6 +37,7 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -49,6 +50,32 @@ pub use moments::{Hold, Moment};
 pub use record::Received;
 
 use crate::domain::scope::ScopeSet;
+
+/// What a person says on the consent page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consent {
+    /// "Authorize", with these scopes ticked, as far as they were asked for.
+    Authorize(ScopeSet),
+    /// "Cancel".
+    Cancel,
+}
+
+/// Tokens that were made without a browser.
+#[derive(Clone)]
+pub struct IssuedGrant {
+    /// The access token.
+    pub access_token: String,
+    /// The refresh token.
+    pub refresh_token: String,
+    /// How long the access token lives.
+    pub expires_in: Duration,
+}
+
+impl fmt::Debug for IssuedGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IssuedGrant").field("expires_in", &self.expires_in).finish_non_exhaustive()
+    }
+}
 
 /// A running sandbox. It stops when it is dropped.
 pub struct Sandbox {
@@ -102,6 +129,29 @@ impl Sandbox {
     pub fn faults(&self) -> Faults {
         self.shared.faults.counts.begin();
         self.shared.faults.clone()
+    }
+
+    /// Answers an authorization request, given by its URL, as an account that is signed in: what pressing the buttons of
+    /// the consent page does. Gives the address at the client to which the browser would go.
+    ///
+    /// # Errors
+    /// The body of the provider's answer, when it would not redirect.
+    pub fn decide(&self, url: &str, account: u32, consent: Consent) -> Result<String, String> {
+        authorize::decide_without_browser(&self.shared, url, account, consent)
+    }
+
+    /// Makes a grant of the first client, as if a person had gone all the way.
+    #[must_use]
+    pub fn issue_grant(&self, account: u32, scopes: ScopeSet) -> IssuedGrant {
+        let client = self.shared.config.clients.first().map_or("", |client| &client.id);
+        let holder = tokens::Holder { client, account, scopes };
+        let span = self.shared.span();
+        let issued = self.shared.memory.change(|state| state.tokens.issue(&self.shared.mint, &holder, span));
+        IssuedGrant {
+            access_token: issued.access,
+            refresh_token: issued.refresh,
+            expires_in: self.shared.config.access_lifetime,
+        }
     }
 
     /// Makes a personal access token of an account, as its page does.

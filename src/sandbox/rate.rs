@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::answer::Answer;
 use super::call::Call;
+use super::mint::Digest;
 use super::serve::Shared;
 
 const MINUTE: i64 = 60_000;
@@ -19,8 +20,13 @@ impl Limits {
         self.admit(&format!("token {}", call.peer), shared.config.token_rate, shared.now(), call)
     }
 
-    /// Counts an API call of whoever it is.
-    pub(super) fn admit_call(&self, shared: &Shared, who: &str, call: &Call) -> Result<(u32, Option<u32>), Answer> {
+    /// Counts an API call by its credential, or by its address where it has none.
+    pub(super) fn admit_call(&self, shared: &Shared, call: &Call) -> Result<(u32, Option<u32>), Answer> {
+        if shared.config.api_rate.is_none() {
+            return Ok((0, None));
+        }
+        let credential = call.bearer().or_else(|| call.query("api_key"));
+        let who = credential.map_or_else(|| call.peer.to_string(), |secret| Digest::of(&secret).to_string());
         self.admit(&format!("api {who}"), shared.config.api_rate, shared.now(), call)
     }
 

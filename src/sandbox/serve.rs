@@ -27,6 +27,7 @@ use super::mint::Mint;
 use super::rate::Limits;
 use super::routes;
 use super::state::Memory;
+use super::tokens::Span;
 
 /// A longer body is read and counted, but only so much of it is looked at.
 const BODY_KEPT: usize = 1 << 20;
@@ -73,6 +74,16 @@ impl Shared {
     /// The moment so long after now.
     pub(super) fn after(&self, span: Duration) -> i64 {
         self.config.clock.uncorrected().plus(span).millis()
+    }
+
+    /// The life of tokens that are issued now.
+    pub(super) fn span(&self) -> Span {
+        let config = &self.config;
+        Span {
+            now: self.now(),
+            access: self.after(config.access_lifetime),
+            refresh: self.after(config.refresh_lifetime),
+        }
     }
 
     /// Resolves when the sandbox stops.
@@ -131,6 +142,9 @@ type Body = UnsyncBoxBody<Bytes, io::Error>;
 
 /// Answers one request. An error ends the connection without an answer.
 async fn respond(request: http::Request<Incoming>, peer: IpAddr, shared: Arc<Shared>) -> io::Result<Response<Body>> {
+    if shared.faults.is_unreachable() {
+        return Err(io::ErrorKind::ConnectionReset.into());
+    }
     // In a task of its own: as a real server, it goes on when the client hangs up.
     let answered = tokio::spawn(async move {
         let (call, body_len) = read(request, peer, &shared).await?;

@@ -11,7 +11,7 @@ use super::json::{Json, object};
 use super::mint::{Digest, s256};
 use super::moments::Moment;
 use super::serve::Shared;
-use super::tokens::{Challenge, Code, Holder, Pair, Span};
+use super::tokens::{Challenge, Code, Holder, Pair};
 use crate::domain::scope::ScopeSet;
 
 /// `POST /oauth/token`, with whatever a test has planned for it.
@@ -131,7 +131,7 @@ fn exchange(shared: &Shared, call: &Call, narrow: Option<ScopeSet>) -> Result<Me
         }
         let scopes = narrow.unwrap_or(known.scopes);
         let holder = Holder { client: &client.id, account: known.account, scopes };
-        let pair = state.tokens.issue(&shared.mint, &holder, span(shared));
+        let pair = state.tokens.issue(&shared.mint, &holder, shared.span());
         Ok(members(shared, pair, scopes))
     })
 }
@@ -207,20 +207,11 @@ fn refresh(shared: &Shared, call: &Call, narrow: Option<ScopeSet>) -> Result<Mem
         // Both old tokens die at once; this is what makes a lost answer a dead end.
         state.tokens.kill_pair(&digest);
         let holder = Holder { client: &client.id, account: known.account, scopes };
-        let pair = state.tokens.issue(&shared.mint, &holder, span(shared));
+        let pair = state.tokens.issue(&shared.mint, &holder, shared.span());
         Ok(members(shared, pair, scopes))
     })?;
     shared.faults.counts.add(|counted| counted.refreshes += 1);
     Ok(rotated)
-}
-
-fn span(shared: &Shared) -> Span {
-    let config = &shared.config;
-    Span {
-        now: shared.now(),
-        access: shared.after(config.access_lifetime),
-        refresh: shared.after(config.refresh_lifetime),
-    }
 }
 
 fn members(shared: &Shared, pair: Pair, scopes: ScopeSet) -> Members {

@@ -9,13 +9,13 @@ use keyfob::sandbox::{Sandbox, SandboxConfig};
 use reqwest::{Client, RequestBuilder, Response};
 use serde_json::Value;
 
-pub const CALLBACK: &str = "http://localhost:8700/oauth/callback";
-pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
-pub const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
-pub const ALL: &str = "account tesla-accounts vehicles controls mcp:use";
+pub(crate) const CALLBACK: &str = "http://localhost:8700/oauth/callback";
+pub(crate) const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub(crate) const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
+pub(crate) const ALL: &str = "account tesla-accounts vehicles controls mcp:use";
 
 /// A sandbox with a clock that a test moves, at 2026-11-24T12:00:00Z.
-pub fn config() -> SandboxConfig {
+pub(crate) fn config() -> SandboxConfig {
     SandboxConfig {
         clock: Clock::test(Timestamp::parse_rfc3339("2026-11-24T12:00:00Z").unwrap()),
         entropy: Entropy::seeded(7),
@@ -23,19 +23,19 @@ pub fn config() -> SandboxConfig {
     }
 }
 
-pub async fn sandbox() -> Sandbox {
+pub(crate) async fn sandbox() -> Sandbox {
     Sandbox::start(config()).await.unwrap()
 }
 
 /// Somebody's browser, or a program.
-pub struct Browser {
+pub(crate) struct Browser {
     client: Client,
     url: String,
     cookie: Mutex<Option<String>>,
 }
 
 impl Browser {
-    pub fn new(sandbox: &Sandbox) -> Self {
+    pub(crate) fn new(sandbox: &Sandbox) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = Client::builder()
             .redirect(reqwest::redirect::Policy::none())
@@ -46,17 +46,17 @@ impl Browser {
         Self { client, url: sandbox.url(), cookie: Mutex::new(None) }
     }
 
-    pub fn get(&self, path: &str) -> RequestBuilder {
+    pub(crate) fn get(&self, path: &str) -> RequestBuilder {
         let path = path.strip_prefix(&self.url).unwrap_or(path);
         self.client.get(format!("{}{path}", self.url))
     }
 
-    pub fn post(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
+    pub(crate) fn post(&self, path: &str, form: &[(&str, &str)]) -> RequestBuilder {
         self.client.post(format!("{}{path}", self.url)).form(form)
     }
 
     /// Sends with the session's cookie, and keeps a new one.
-    pub async fn send(&self, request: RequestBuilder) -> Response {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Response {
         let cookie = self.cookie.lock().unwrap().clone();
         let request = match cookie {
             Some(cookie) => request.header("Cookie", format!("other=1; {cookie}")),
@@ -71,7 +71,7 @@ impl Browser {
     }
 
     /// Where a page lies that this path leads to, and its text.
-    pub async fn visit(&self, path: &str) -> (String, String) {
+    pub(crate) async fn visit(&self, path: &str) -> (String, String) {
         let mut path = path.to_owned();
         for _ in 0..5 {
             let response = self.send(self.get(&path)).await;
@@ -85,7 +85,7 @@ impl Browser {
     }
 
     /// Signs in with one of the accounts, from the page that `path` leads to; gives the page behind it.
-    pub async fn sign_in(&self, path: &str, account: &str) -> (String, String) {
+    pub(crate) async fn sign_in(&self, path: &str, account: &str) -> (String, String) {
         let (at, page) = self.visit(path).await;
         assert!(at.ends_with("/login"), "{at}");
         let form = [("_token", hidden(&page, "_token")), ("account", account.to_owned())];
@@ -96,7 +96,7 @@ impl Browser {
     }
 
     /// Presses a button on a consent page with these scopes ticked; gives where it leads.
-    pub async fn consent(&self, page: &str, decision: &str, scopes: &str) -> String {
+    pub(crate) async fn consent(&self, page: &str, decision: &str, scopes: &str) -> String {
         let (token, asked) = (hidden(page, "_token"), hidden(page, "auth_token"));
         let mut form = vec![("_token", token.as_str()), ("auth_token", asked.as_str()), ("decision", decision)];
         form.extend(scopes.split(' ').filter(|scope| !scope.is_empty()).map(|scope| ("scope", scope)));
@@ -106,16 +106,16 @@ impl Browser {
     }
 
     /// Goes all the way from the request to a code.
-    pub async fn code(&self, asked: &str, ticked: &str) -> String {
+    pub(crate) async fn code(&self, asked: &str, ticked: &str) -> String {
         let (_, page) = self.sign_in(&authorize(asked), "1").await;
         parameter(&self.consent(&page, "authorize", ticked).await, "code").unwrap()
     }
 
-    pub async fn token(&self, form: &[(&str, &str)]) -> Response {
+    pub(crate) async fn token(&self, form: &[(&str, &str)]) -> Response {
         self.post("/oauth/token", form).header("Accept", "application/json").send().await.unwrap()
     }
 
-    pub async fn exchange(&self, code: &str) -> Response {
+    pub(crate) async fn exchange(&self, code: &str) -> Response {
         self.token(&[
             ("grant_type", "authorization_code"),
             ("client_id", "keyfob-sandbox"),
@@ -126,34 +126,34 @@ impl Browser {
         .await
     }
 
-    pub async fn refresh(&self, refresh_token: &str) -> Response {
+    pub(crate) async fn refresh(&self, refresh_token: &str) -> Response {
         let form = [("grant_type", "refresh_token"), ("client_id", "keyfob-sandbox"), ("refresh_token", refresh_token)];
         self.token(&form).await
     }
 
     /// Access and refresh token of a new grant.
-    pub async fn grant(&self, scopes: &str) -> (String, String) {
+    pub(crate) async fn grant(&self, scopes: &str) -> (String, String) {
         let code = self.code(scopes, scopes).await;
         pair(&self.exchange(&code).await.json().await.unwrap())
     }
 
-    pub async fn api(&self, path: &str, token: &str) -> Response {
+    pub(crate) async fn api(&self, path: &str, token: &str) -> Response {
         let request = self.get(path).header("Accept", "application/json");
         request.header("Authorization", format!("Bearer {token}")).send().await.unwrap()
     }
 }
 
-pub fn pair(tokens: &Value) -> (String, String) {
+pub(crate) fn pair(tokens: &Value) -> (String, String) {
     let member = |name: &str| tokens[name].as_str().unwrap().to_owned();
     (member("access_token"), member("refresh_token"))
 }
 
 /// The path of an authorization request for these scopes.
-pub fn authorize(scopes: &str) -> String {
+pub(crate) fn authorize(scopes: &str) -> String {
     authorize_with(scopes, &[])
 }
 
-pub fn authorize_with(scopes: &str, more: &[(&str, &str)]) -> String {
+pub(crate) fn authorize_with(scopes: &str, more: &[(&str, &str)]) -> String {
     let mut query = url::form_urlencoded::Serializer::new(String::new());
     let usual = [
         ("response_type", "code"),
@@ -171,21 +171,21 @@ pub fn authorize_with(scopes: &str, more: &[(&str, &str)]) -> String {
     format!("/oauth/authorize?{}", query.finish())
 }
 
-pub fn location(response: &Response) -> Option<String> {
+pub(crate) fn location(response: &Response) -> Option<String> {
     response.headers().get("location").map(|location| location.to_str().unwrap().to_owned())
 }
 
-pub fn header<'a>(response: &'a Response, name: &str) -> &'a str {
+pub(crate) fn header<'a>(response: &'a Response, name: &str) -> &'a str {
     response.headers().get(name).map_or("", |value| value.to_str().unwrap())
 }
 
-pub fn parameter(url: &str, name: &str) -> Option<String> {
+pub(crate) fn parameter(url: &str, name: &str) -> Option<String> {
     let url = url::Url::parse(url).unwrap();
     url.query_pairs().find(|(known, _)| known == name).map(|(_, value)| value.into_owned())
 }
 
 /// The value of a hidden field on a page.
-pub fn hidden(page: &str, name: &str) -> String {
+pub(crate) fn hidden(page: &str, name: &str) -> String {
     let at = page.find(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("no field {name} in {page}"));
     let value = &page[at + name.len() + 15..];
     value[..value.find('"').unwrap()].to_owned()

@@ -116,8 +116,7 @@ fn car_of(shared: &Shared, caller: &Caller, id: &str) -> Result<Car, Answer> {
 }
 
 fn honest(shared: &Shared, call: &Call, path: &[&str]) -> Answer {
-    let who = call.bearer().or_else(|| call.query("api_key")).unwrap_or_else(|| call.peer.to_string());
-    let (left, limit) = match shared.limits.admit_call(shared, &who, call) {
+    let (left, limit) = match shared.limits.admit_call(shared, call) {
         Ok(room) => room,
         Err(refusal) => return refusal,
     };
