@@ -14,7 +14,7 @@ use super::problem::Problem;
 use super::rows::{AppRow, GrantRow};
 use super::scopes::{ScopeRow, rows, ticked};
 use super::visit::{Posted, Refused, SignedIn};
-use crate::broker::{AppFilter, AuthorizationWish};
+use crate::broker::{AppFilter, AuthorizationWish, RefreshOutcome};
 use crate::domain::grant::{Grant, GrantKind, GrantStatus, ScopesSource};
 use crate::domain::id::GrantId;
 use crate::domain::scope::{Scope, ScopeSet};
@@ -36,6 +36,7 @@ struct GrantPage {
     apps: Vec<AppRow>,
     live: bool,
     is_oauth: bool,
+    refreshable: bool,
     missing: Vec<ScopeRow>,
     scope: Field,
     ending: &'static str,
@@ -86,6 +87,7 @@ async fn page_of(visit: &SignedIn, grant: &Grant, scope: Field) -> Result<GrantP
         apps: apps.iter().map(|record| AppRow::of(&record.app, visit.now)).collect(),
         live: grant.status != GrantStatus::Disconnected,
         is_oauth: grant.kind == GrantKind::OAuth,
+        refreshable: grant.kind == GrantKind::OAuth && grant.status.is_usable(),
         missing,
         scope,
         ending: ending(grant.kind),
@@ -170,6 +172,28 @@ async fn ask_again(visit: &SignedIn, grant: &Grant, scopes: ScopeSet) -> Result<
         return_to: None,
     };
     Ok(see_other(visit.web.broker.begin_authorization(wish).await?.as_str()))
+}
+
+/// `POST /grants/{id}/refresh`: fresh tokens now, by the one refresh that may run.
+pub(crate) async fn refresh(
+    Path(id): Path<String>,
+    Posted { visit, .. }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
+    let grant = find(&visit, &id).await?;
+    let outcome = visit.web.broker.refresh_now(grant.id, Some(visit.user.id)).await.map_err(Problem::unavailable)?;
+    let outcome = outcome.ok_or_else(Problem::not_found)?;
+    let tone = match outcome {
+        RefreshOutcome::Refreshed | RefreshOutcome::Adopted => Tone::Good,
+        RefreshOutcome::Postponed { .. } | RefreshOutcome::Uncertain | RefreshOutcome::NotRefreshable => Tone::Wait,
+        RefreshOutcome::NeedsConsent(_)
+        | RefreshOutcome::Misconfigured(_)
+        | RefreshOutcome::OtherProvider
+        | RefreshOutcome::Unreadable
+        | RefreshOutcome::Gone
+        | RefreshOutcome::StorageUnavailable => Tone::Bad,
+    };
+    visit.tell(Notice::new(tone, outcome.advice())).await?;
+    Ok(visit.to(&format!("/grants/{}", grant.id)))
 }
 
 /// `POST /grants/{id}/disconnect`

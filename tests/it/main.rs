@@ -1,7 +1,8 @@
 //! Stories: what people and programs do with Keyfob, told from outside over its real routers.
-#![allow(missing_docs, unreachable_pub, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 
 mod browser;
+mod web_admin;
 mod web_connect;
 mod web_guard;
 mod web_sign_in;

@@ -8,7 +8,8 @@ use http::StatusCode;
 use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 
 use super::grants::filter_of;
-use crate::broker::{Broker, GrantFilter, GrantMembers};
+use crate::broker::members::GrantMembers;
+use crate::broker::{Broker, GrantFilter};
 use crate::web::form::Fields;
 use crate::web::problem::Problem;
 use crate::web::visit::{Admin, SignedIn};

@@ -2,6 +2,7 @@
 
 pub(crate) mod apps;
 pub(crate) mod audit;
+pub(crate) mod export;
 pub(crate) mod grants;
 pub(crate) mod users;
 
