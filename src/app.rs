@@ -3,9 +3,11 @@
 mod accept;
 mod handed;
 mod harden;
+mod in_use;
 mod listen;
 mod open;
 mod parts;
+mod restore;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
@@ -19,6 +21,7 @@ use tokio::task::JoinSet;
 pub use accept::{Limits, accept};
 pub use harden::{Files, harden};
 pub use listen::{Listeners, bind};
+pub use restore::{RestoreError, Restored, restore};
 
 use crate::broker::Broker;
 use crate::config::Settings;
@@ -63,6 +66,8 @@ pub struct App {
     /// Every use case.
     pub broker: Broker,
     files: Files,
+    /// Held until the end: while it is, nobody puts another database in place.
+    in_use: in_use::InUse,
 }
 
 impl App {
@@ -86,8 +91,8 @@ impl App {
     }
 
     async fn start(settings: Settings, opened: Opened, files: Files) -> Result<Self, StartError> {
-        let broker = parts::broker(&settings, opened).await?;
-        Ok(Self { settings, broker, files })
+        let (broker, in_use) = parts::broker(&settings, opened).await?;
+        Ok(Self { settings, broker, files, in_use })
     }
 
     /// Serves until SIGTERM or Ctrl-C, lets running calls end, writes what is pending. `ready` is called once everything
@@ -173,6 +178,7 @@ impl App {
             );
         }
         self.broker.store.close().await;
+        drop(self.in_use);
     }
 }
 

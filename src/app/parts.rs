@@ -1,6 +1,8 @@
 //! From settings to a broker.
 
 use super::StartError;
+use super::in_use::InUse;
+use super::open::Kept;
 use crate::ambient::{Clock, Entropy};
 use crate::broker::{Broker, BrokerSettings, Parts};
 use crate::config::Settings;
@@ -19,26 +21,28 @@ pub(super) struct Opened {
     pub(super) entropy: Entropy,
     pub(super) health: Health,
     pub(super) metrics: Metrics,
+    pub(super) in_use: InUse,
 }
 
 impl Opened {
     /// Opens what the settings name.
     pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
         let (clock, entropy, health) = (Clock::system(), Entropy::system(), Health::starting());
-        let (store, vault) = super::open::open(settings, &entropy).await?;
+        let Kept { store, vault, in_use } = super::open::open(settings, &entropy).await?;
         let metrics = Metrics::new(clock.clone(), health.clone());
-        Ok(Self { store, vault, clock, entropy, health, metrics })
+        Ok(Self { store, vault, clock, entropy, health, metrics, in_use })
     }
 }
 
-pub(super) async fn broker(settings: &Settings, opened: Opened) -> Result<Broker, StartError> {
+pub(super) async fn broker(settings: &Settings, opened: Opened) -> Result<(Broker, InUse), StartError> {
     let oauth = oauth(settings, &opened.clock)?;
-    let Opened { store, vault, clock, entropy, health, metrics } = opened;
+    let Opened { store, vault, clock, entropy, health, metrics, in_use } = opened;
     let path = store.path().to_owned();
     let parts = Parts { store, vault, oauth, clock, entropy, health, metrics, settings: broker_settings(settings) };
-    Broker::start(parts)
+    let broker = Broker::start(parts)
         .await
-        .map_err(|error| StartError::Database(format!("{}: {error}; run keyfob doctor", path.display())))
+        .map_err(|error| StartError::Database(format!("{}: {error}; run keyfob doctor", path.display())))?;
+    Ok((broker, in_use))
 }
 
 fn oauth(settings: &Settings, clock: &Clock) -> Result<Client, StartError> {

@@ -5,6 +5,7 @@ mod admin_keys;
 // How much one app may call.
 pub mod admission;
 mod apps;
+mod backup;
 mod begin;
 mod call;
 mod cell;
@@ -33,6 +34,7 @@ use std::time::Duration;
 pub use accounts::{AccountError, SignInRefusal};
 pub use admission::RateLimited;
 pub use apps::{AppError, AppWish, MadeApp};
+pub use backup::{Backup, BackupError};
 pub use begin::{AuthorizationWish, BeginError};
 pub use call::{Caller, Chosen, GrantRefusal, KeyRefusal, KeyVia, Permit};
 pub use cell::{Bearer, Credential, GrantCell, GrantState};

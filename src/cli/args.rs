@@ -6,6 +6,7 @@ use clap_complete::Shell;
 use super::admin_key::AdminKeyCommand;
 use super::app::AppCommand;
 use super::audit::AuditArgs;
+use super::backup::{BackupArgs, RestoreArgs};
 use super::flags::SettingFlags;
 use super::grant::GrantCommand;
 use super::keys::KeysCommand;
@@ -60,6 +61,10 @@ pub enum Command {
     /// Manage the master keys that everything kept is sealed under.
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Write all that is kept into one new file, while the service runs.
+    Backup(BackupArgs),
+    /// Put a backup in the database's place; the service must not run.
+    Restore(RestoreArgs),
     /// Show what was called and changed, newest first.
     Audit(AuditArgs),
     /// Write the completions for a shell to standard output.

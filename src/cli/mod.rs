@@ -4,6 +4,7 @@ mod admin_key;
 mod app;
 mod args;
 mod audit;
+mod backup;
 mod flags;
 mod grant;
 mod input;
@@ -131,6 +132,8 @@ fn command(args: Args) -> Result<()> {
         Command::AdminKey(command) => with_broker(flags, async |broker| admin_key::run(broker, command).await),
         Command::Keys(keys::KeysCommand::New) => keys::new(),
         Command::Keys(command) => with_broker(flags, async |broker| keys::run(broker, command).await),
+        Command::Backup(args) => with_broker(flags, async |broker| backup::run(broker, args).await),
+        Command::Restore(args) => restore(flags, &args),
         Command::Audit(args) => with_broker(flags, async |broker| audit::run(broker, args).await),
         Command::Completions { shell } => {
             let mut script = Vec::new();
@@ -171,6 +174,14 @@ fn serve(flags: &SettingFlags) -> Result<()> {
         let (app, listeners) = App::listen(settings, files).await?;
         Ok(app.serve(listeners, || {}).await?)
     })
+}
+
+/// Needs no open database: it puts another in its place.
+fn restore(flags: &SettingFlags, args: &backup::RestoreArgs) -> Result<()> {
+    let _ = harden();
+    let settings = settings(flags)?;
+    log::init("warn", settings.log_format);
+    runtime()?.block_on(backup::run_restore(&settings, args.file()))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

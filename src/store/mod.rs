@@ -9,6 +9,7 @@ mod audit;
 mod authorizations;
 mod changes;
 mod columns;
+mod copy;
 mod grants;
 mod inspect;
 mod meta;
@@ -27,8 +28,9 @@ pub use admin_keys::AdminKeyFound;
 pub use apps::{AppFilter, AppRecord, KeptKey, NewApp};
 pub use audit::{AuditFilter, AuditPage, Usage};
 pub use changes::{Change, Changes};
+pub use copy::{copy_back, settle};
 pub use grants::{GrantFilter, GrantRecord, GrantSort, KeptTokens, ListedGrant, NewGrant, Swap};
-pub use inspect::{Inspection, inspect};
+pub use inspect::{Inspection, inspect, inspect_wholly};
 pub use refresh::{DueGrant, LeaseAnswer, LeaseMark, OpenSpending, ProcessId, RefreshRow, SpendAnswer, Unfinished};
 pub use sealed::{MasterKeyId, Resealed, SealedUnder};
 pub use sessions::KeptSession;
@@ -167,6 +169,13 @@ impl Store {
         }
         self.write.close().await;
     }
+}
+
+/// The path of a file that SQLite keeps beside the database.
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
 }
 
 fn pool(min: u32, max: u32) -> SqlitePoolOptions {

@@ -4,6 +4,7 @@
 //! beside them that could say something else.
 
 use sqlx::Row as _;
+use sqlx::sqlite::SqliteConnection;
 
 use super::columns::{Columns, key};
 use super::{Result, Store};
@@ -36,6 +37,17 @@ pub struct Resealed<R, K> {
     pub before: Sealed<K>,
     /// The same secret under another key.
     pub after: Sealed<K>,
+}
+
+/// The ids of all keys that anything in this database is sealed under.
+pub(super) async fn keys_of(connection: &mut SqliteConnection) -> Result<Vec<MasterKeyId>> {
+    let rows = sqlx::query(
+        "SELECT substr(data_key, 2, 4) AS id FROM grants WHERE data_key IS NOT NULL \
+         UNION SELECT substr(value, 2, 4) FROM meta WHERE name = 'canary'",
+    )
+    .fetch_all(connection)
+    .await?;
+    rows.iter().map(|row| Ok(Columns(row).bytes("id")?.try_into().unwrap_or_default())).collect()
 }
 
 impl Store {

@@ -1,26 +1,6 @@
 use std::fs;
 
-use crate::program::{Place, taken};
-
-/// Every file below the data directory with its content.
-fn snapshot(place: &Place) -> Vec<(String, Vec<u8>)> {
-    let mut files: Vec<_> = fs::read_dir(place.data())
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(&path).unwrap()))
-        .collect();
-    files.sort();
-    files
-}
-
-/// A data directory as a first run leaves it.
-fn used() -> Place {
-    let place = Place::new();
-    let running = place.serve(&["serve"]);
-    running.signal("TERM");
-    assert_eq!(running.wait().0, Some(0));
-    place
-}
+use crate::program::{Place, snapshot, taken, used};
 
 #[test]
 fn a_clean_stop_is_0_for_both_signals() {

@@ -4,14 +4,11 @@ use keyfob::domain::secret::{DataKey, Sealed};
 use keyfob::store::{Resealed, SealedUnder};
 
 use crate::kept::Kept;
-use crate::program::Place;
+use crate::program::{Place, used};
 
 /// A data directory as a first run leaves it, and a look inside.
-fn used() -> (Place, Kept) {
-    let place = Place::new();
-    let running = place.serve(&[]);
-    running.signal("TERM");
-    assert_eq!(running.wait().0, Some(0));
+fn opened() -> (Place, Kept) {
+    let place = used();
     let kept = Kept::open(&place);
     (place, kept)
 }
@@ -19,7 +16,7 @@ fn used() -> (Place, Kept) {
 #[test]
 fn a_rotation_that_is_killed_five_times_ends_on_the_new_key_and_the_old_one_can_go() {
     let count = if std::env::var_os("KEYFOB_TEST_MANY").is_some() { 10_000 } else { 1_000 };
-    let (place, kept) = used();
+    let (place, kept) = opened();
     kept.put_grants(count);
     let old = kept.key_ids()[0];
     let running = place.serve(&[]);
@@ -57,7 +54,7 @@ fn a_rotation_that_is_killed_five_times_ends_on_the_new_key_and_the_old_one_can_
 
 #[test]
 fn a_key_that_something_still_needs_is_not_dropped_and_the_grant_is_named() {
-    let (place, kept) = used();
+    let (place, kept) = opened();
     let ids = kept.put_grants(3);
     assert_eq!(place.run(&["keys", "rotate"]).code, Some(0));
     let (new, old) = (kept.key_ids()[0], kept.key_ids()[1]);
@@ -83,7 +80,7 @@ fn a_key_that_something_still_needs_is_not_dropped_and_the_grant_is_named() {
 
 #[test]
 fn an_old_key_that_is_taken_out_by_hand_too_early_is_missed_at_once() {
-    let (place, kept) = used();
+    let (place, kept) = opened();
     kept.put_grants(1);
     let made = place.run(&["keys", "new"]);
     assert_eq!(made.code, Some(0), "{made:?}");
@@ -96,7 +93,7 @@ fn an_old_key_that_is_taken_out_by_hand_too_early_is_missed_at_once() {
 
 #[test]
 fn where_the_key_file_cannot_be_written_a_key_is_put_first_by_hand() {
-    let (place, kept) = used();
+    let (place, kept) = opened();
     kept.put_grants(5);
     let secrets = place.path().join("credentials");
     fs::create_dir(&secrets).unwrap();

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
+mod backup;
 mod commands;
 mod exit_codes;
 mod help;
@@ -11,3 +12,4 @@ mod ops;
 mod program;
 mod service_manager;
 mod settings;
+mod start_faults;

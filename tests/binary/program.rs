@@ -62,6 +62,12 @@ impl Place {
         Ended::of(child.wait_with_output().unwrap())
     }
 
+    /// Runs the program to its end as another user.
+    pub(crate) fn run_as(&self, uid: u32, arguments: &[&str]) -> Ended {
+        use std::os::unix::process::CommandExt as _;
+        Ended::of(self.command(arguments).uid(uid).gid(uid).output().unwrap())
+    }
+
     /// Starts the program and does not wait for anything.
     pub(crate) fn start(&self, arguments: &[&str]) -> Child {
         self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
@@ -99,6 +105,30 @@ impl Place {
         }
         running
     }
+}
+
+/// A data directory as a first run leaves it.
+pub(crate) fn used() -> Place {
+    let place = Place::new();
+    let running = place.serve(&[]);
+    running.signal("TERM");
+    assert_eq!(running.wait().0, Some(0));
+    place
+}
+
+/// Every file in the data directory with its content; what is no plain file, without.
+pub(crate) fn snapshot(place: &Place) -> Vec<(String, Vec<u8>)> {
+    let mut files: Vec<_> = std::fs::read_dir(place.data())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .map(|path| {
+            let plain = std::fs::metadata(&path).is_ok_and(|meta| meta.is_file());
+            let content = if plain { std::fs::read(&path).unwrap() } else { Vec::new() };
+            (path.file_name().unwrap().to_string_lossy().into_owned(), content)
+        })
+        .collect();
+    files.sort();
+    files
 }
 
 /// A program that has ended.
