@@ -126,6 +126,8 @@ fn pages() -> Router<Web> {
         .route("/admin/apps", get(admin::apps::show))
         .route("/admin/apps/{id}/revoke", post(admin::apps::revoke))
         .route("/admin/audit", get(admin::audit::show))
+        .route("/admin/keys", get(admin::keys::show).post(admin::keys::make))
+        .route("/admin/keys/{id}/revoke", post(admin::keys::revoke))
 }
 
 fn panicked(_payload: Box<dyn std::any::Any + Send>) -> Response {

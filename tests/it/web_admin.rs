@@ -6,8 +6,8 @@ use keyfob::domain::user::Role;
 
 use super::browser::{House, PASSWORD};
 
-const PAGES: [&str; 6] =
-    ["/admin/grants", "/admin/users", "/admin/apps", "/admin/audit", "/admin/grants.csv", "/admin/grants.json"];
+const PAGES: [&str; 7] =
+    ["/admin/keys", "/admin/grants", "/admin/users", "/admin/apps", "/admin/audit", "/admin/grants.csv", "/admin/grants.json"];
 
 #[tokio::test]
 async fn only_administrators_reach_the_administration() {
@@ -210,4 +210,23 @@ async fn an_app_is_rolled_narrowed_and_revoked_by_its_user_or_an_admin() {
         assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY, "{field}");
         page.shows(words);
     }
+}
+
+#[tokio::test]
+async fn the_keys_page_shows_master_keys_and_an_admin_key_once() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    ada.connect(&["vehicles"]).await;
+    ada.open("/admin/keys").await.shows("Seals what is new").shows("No admin key");
+    let made = ada.fill("/admin/keys", "/admin/keys", &[("name", "Backup script")]).await;
+    made.shows("kfa_").shows("/api/v1/grants");
+    let key = made.body.split("kfa_").nth(1).unwrap()[..43].to_owned();
+    let page = ada.open("/admin/keys").await;
+    page.shows("Backup script");
+    assert!(!page.has(&key));
+    let id = page.body.split("/admin/keys/").nth(1).unwrap().split('/').next().unwrap().to_owned();
+    ada.fill("/admin/keys", &format!("/admin/keys/{id}/revoke"), &[]).await;
+    ada.open("/admin/keys").await.shows("The admin key is dead.").shows("revoked");
+    let page = ada.fill("/admin/keys", "/admin/keys", &[("name", " ")]).await;
+    assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY);
 }

@@ -4,6 +4,7 @@ pub(crate) mod apps;
 pub(crate) mod audit;
 pub(crate) mod export;
 pub(crate) mod grants;
+pub(crate) mod keys;
 pub(crate) mod users;
 
 /// One tab of the administration.
