@@ -6,8 +6,15 @@ use keyfob::domain::user::Role;
 
 use super::browser::{House, PASSWORD};
 
-const PAGES: [&str; 7] =
-    ["/admin/keys", "/admin/grants", "/admin/users", "/admin/apps", "/admin/audit", "/admin/grants.csv", "/admin/grants.json"];
+const PAGES: [&str; 7] = [
+    "/admin/keys",
+    "/admin/grants",
+    "/admin/users",
+    "/admin/apps",
+    "/admin/audit",
+    "/admin/grants.csv",
+    "/admin/grants.json",
+];
 
 #[tokio::test]
 async fn only_administrators_reach_the_administration() {
