@@ -137,7 +137,7 @@ impl Client {
     /// Everything up to the connection's end, and whether it ended in order.
     pub async fn rest(&mut self) -> (Vec<u8>, bool) {
         timeout(SOON, async {
-            let mut space = [0; 65_536];
+            let mut space = vec![0; 65_536];
             loop {
                 match self.stream.read(&mut space).await {
                     Ok(0) => return (std::mem::take(&mut self.buffer), true),
@@ -161,7 +161,7 @@ impl Client {
             if let Some(end) = enough(&self.buffer) {
                 return Some(end);
             }
-            let mut space = [0; 65_536];
+            let mut space = vec![0; 65_536];
             match self.stream.read(&mut space).await {
                 Ok(0) | Err(_) => return None,
                 Ok(read) => self.buffer.extend_from_slice(&space[..read]),

@@ -2,7 +2,11 @@
 #![allow(missing_docs, unreachable_pub, reason = "tests")]
 
 mod client;
+mod ends;
 mod framing;
 mod provider;
 mod refusals;
+mod requests;
+mod responses;
+mod tokens;
 mod world;

@@ -247,7 +247,7 @@ impl Provider {
             if let Some(end) = enough(buffer) {
                 return Ok(Some(end));
             }
-            let mut space = [0; 65_536];
+            let mut space = vec![0; 65_536];
             let read = stream.read(&mut space).await?;
             if read == 0 {
                 return Ok(None);
