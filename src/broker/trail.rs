@@ -102,7 +102,7 @@ impl Trail {
         if self.0.waiting.load(Ordering::Relaxed) < MANY_WAITING {
             return Ok(());
         }
-        self.wait_for_room().await
+        Box::pin(self.wait_for_room()).await
     }
 
     async fn wait_for_room(&self) -> Result<(), StorageUnavailable> {
