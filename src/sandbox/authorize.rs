@@ -49,7 +49,7 @@ fn check(shared: &Shared, call: &Call) -> Result<Asked, Refusal> {
     let redirect_uri = redirect_uri.ok_or_else(|| Here(OAuthError::invalid_client()))?.to_owned();
     let scopes = scopes_of(&call.query("scope").unwrap_or_default())
         .map_err(|unknown| Redirect(OAuthError::invalid_scope(&unknown), redirect_uri.clone()))?;
-    let challenge = challenge(call, client).map_err(Here)?;
+    let challenge = challenge(call, &client).map_err(Here)?;
     Ok(Asked {
         client: client.id.clone(),
         client_name: client.name.clone(),

@@ -178,6 +178,8 @@ pub struct Discovery {
     pub protected_resource: bool,
     /// Whether `/.well-known/oauth-authorization-server` (RFC 8414) exists.
     pub authorization_server: bool,
+    /// Whether `/oauth/register` (RFC 7591) exists and is announced.
+    pub registration: bool,
     /// How the authorization server calls itself.
     pub issuer: Issuer,
     /// Authorization and token endpoint to announce instead of the sandbox's own.
@@ -186,7 +188,13 @@ pub struct Discovery {
 
 impl Default for Discovery {
     fn default() -> Self {
-        Self { protected_resource: true, authorization_server: true, issuer: Issuer::Host, endpoints: None }
+        Self {
+            protected_resource: true,
+            authorization_server: true,
+            registration: true,
+            issuer: Issuer::Host,
+            endpoints: None,
+        }
     }
 }
 
@@ -194,7 +202,7 @@ impl Discovery {
     /// No documents at all.
     #[must_use]
     pub fn absent() -> Self {
-        Self { protected_resource: false, authorization_server: false, ..Self::default() }
+        Self { protected_resource: false, authorization_server: false, registration: false, ..Self::default() }
     }
 }
 

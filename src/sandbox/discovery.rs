@@ -32,11 +32,16 @@ pub(super) fn document(shared: &Shared, call: &Call, document: &str, path: &[&st
                 ("issuer", Json::from(issuer)),
                 ("authorization_endpoint", Json::from(authorize)),
                 ("token_endpoint", Json::from(token)),
+            ];
+            if told.registration {
+                members.push(("registration_endpoint", Json::from(format!("{origin}/oauth/register"))));
+            }
+            members.extend([
                 ("response_types_supported", Json::from(["code"])),
                 ("code_challenge_methods_supported", Json::from(["S256"])),
                 ("scopes_supported", scopes),
                 ("grant_types_supported", Json::from(["authorization_code", "refresh_token"])),
-            ];
+            ]);
             if shared.config.revoke_endpoint {
                 members.push(("revocation_endpoint", Json::from(format!("{origin}/oauth/revoke"))));
             }

@@ -118,6 +118,12 @@ impl Mint {
         hex(&self.entropy.bytes::<8>())
     }
 
+    /// A client id as Passport makes them.
+    pub(super) fn uuid(&self) -> String {
+        let hex = hex(&self.entropy.bytes::<16>());
+        format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+    }
+
     /// The secret with the marker written over its beginning, so that its length stays real.
     fn marked(&self, prefix: &str, mut random: String) -> String {
         let end = self.marker.len().min(random.len());

@@ -5,7 +5,7 @@
 //! nothing of Keyfob but the names of scopes.
 //!
 //! In reading order: `config` (how it is set up), `serve` (the listener), `routes`, then what a person sees (`session`,
-//! `authorize`, `developers`, `pages`), what a client sees (`token`, `discovery`), what an app sees (`api`, `mcp`,
+//! `authorize`, `developers`, `pages`), what a client sees (`token`, `discovery`, `register`), what an app sees (`api`, `mcp`,
 //! `cars`), what is behind it (`tokens`, `mint`, `state`), and how tests make it misbehave (`faults`, `moments`).
 
 mod account;
@@ -26,6 +26,7 @@ mod moments;
 mod pages;
 mod rate;
 mod record;
+mod register;
 mod routes;
 mod serve;
 mod session;

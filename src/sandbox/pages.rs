@@ -147,6 +147,14 @@ pub(super) fn style() -> Answer {
         .with("X-Content-Type-Options", "nosniff")
 }
 
+/// A drawing of a car.
+pub(super) fn picture(id: &str) -> Option<Answer> {
+    let model = super::cars::MODELS.iter().find(|model| model.id == id)?;
+    let svg = include_str!("car.svg").replace("{name}", model.name);
+    let answer = Answer::new(200, "image/svg+xml", svg).with("Content-Security-Policy", "default-src 'none'");
+    Some(answer.replacing("Cache-Control", "public, max-age=300"))
+}
+
 /// Text as it stands between tags or in an attribute.
 pub(super) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut out, c| {

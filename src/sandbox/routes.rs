@@ -3,7 +3,7 @@
 use super::answer::{Answer, Outcome};
 use super::call::Call;
 use super::serve::Shared;
-use super::{api, authorize, developers, discovery, mcp, pages, session, token};
+use super::{api, authorize, developers, discovery, mcp, pages, register, session, token};
 
 /// Answers a request.
 pub(super) async fn answer(shared: &Shared, call: &Call) -> Outcome {
@@ -15,6 +15,7 @@ pub(super) async fn answer(shared: &Shared, call: &Call) -> Outcome {
         (_, ["mcp", ..]) => mcp::answer(shared, call).await,
         ("POST", ["oauth", "token"]) => token::token(shared, call).await,
         ("POST", ["oauth", "revoke"]) if shared.config.revoke_endpoint => token::revoke(shared, call),
+        ("POST", ["oauth", "register"]) if shared.config.discovery.registration => register::register(shared, call),
         ("GET", ["oauth", "authorize"]) => authorize::ask(shared, call),
         ("POST", ["oauth", "authorize"]) => authorize::decide(shared, call),
         ("GET", ["login"]) => session::login_page(shared, call),
@@ -22,6 +23,10 @@ pub(super) async fn answer(shared: &Shared, call: &Call) -> Outcome {
         ("POST", ["logout"]) => session::logout(shared, call),
         ("GET", [""]) => pages::home(shared).into(),
         ("GET", ["sandbox.css"]) => pages::style().into(),
+        ("GET", ["render-vehicle", id, _]) => match pages::picture(id) {
+            Some(picture) => picture.into(),
+            None => Answer::unknown_route(call.expects_json(), call.path()).into(),
+        },
         ("GET", ["developers", "applications"]) => developers::page(shared, call),
         ("POST", ["developers", "applications", what]) => developers::change(shared, call, what),
         ("GET", [".well-known", document, rest @ ..]) => discovery::document(shared, call, document, rest),

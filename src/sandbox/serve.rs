@@ -94,8 +94,9 @@ impl Shared {
         }
     }
 
-    pub(super) fn client(&self, id: &str) -> Option<&Client> {
-        self.config.clients.iter().find(|client| client.id == id)
+    pub(super) fn client(&self, id: &str) -> Option<Client> {
+        let configured = self.config.clients.iter().find(|client| client.id == id).cloned();
+        configured.or_else(|| self.memory.lock().clients.get(id).map(|client| client.as_client(id)))
     }
 
     pub(super) fn account(&self, id: u32) -> Option<&Account> {

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::account::Profile;
 use super::cars::Wishes;
+use super::register::Registered;
 use super::session::Sessions;
 use super::tokens::Tokens;
 
@@ -24,6 +25,9 @@ pub(super) struct State {
     /// What people changed about themselves, by account.
     #[serde(default)]
     pub profiles: BTreeMap<u32, Profile>,
+    /// Clients that registered themselves, by their id.
+    #[serde(default)]
+    pub clients: BTreeMap<String, Registered>,
     #[serde(skip)]
     pub sessions: Sessions,
 }

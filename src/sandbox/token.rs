@@ -105,7 +105,7 @@ fn echo(status: u16, call: &Call) -> Answer {
 }
 
 /// The client, if it is who it says (RFC 6749 2.3): in the body or by HTTP Basic, as league reads them.
-fn authenticate<'a>(shared: &'a Shared, call: &Call) -> Result<&'a Client, OAuthError> {
+fn authenticate(shared: &Shared, call: &Call) -> Result<Client, OAuthError> {
     let basic = call.basic();
     let id = call.field("client_id").or_else(|| basic.as_ref().map(|(id, _)| id.clone()));
     let id = id.ok_or_else(|| OAuthError::missing("client_id"))?;
@@ -125,7 +125,7 @@ fn exchange(shared: &Shared, call: &Call, narrow: Option<ScopeSet>) -> Result<Me
         let known = state.tokens.codes.get(&digest).cloned();
         let known =
             known.ok_or_else(|| OAuthError::invalid_grant("Cannot validate the provided authorization code"))?;
-        check_code(shared, call, client, &known)?;
+        check_code(shared, call, &client, &known)?;
         if let Some(known) = state.tokens.codes.get_mut(&digest) {
             known.spent = true;
         }

@@ -192,7 +192,7 @@ async fn discovery_documents_can_be_there_absent_or_foreign() {
     assert_eq!(
         body,
         format!(
-            r#"{{"issuer":"{url}","authorization_endpoint":"{url}/oauth/authorize","token_endpoint":"{url}/oauth/token","response_types_supported":["code"],"code_challenge_methods_supported":["S256"],"scopes_supported":["mcp:use"],"grant_types_supported":["authorization_code","refresh_token"]}}"#
+            r#"{{"issuer":"{url}","authorization_endpoint":"{url}/oauth/authorize","token_endpoint":"{url}/oauth/token","registration_endpoint":"{url}/oauth/register","response_types_supported":["code"],"code_challenge_methods_supported":["S256"],"scopes_supported":["mcp:use"],"grant_types_supported":["authorization_code","refresh_token"]}}"#
         )
     );
     let absent = Sandbox::start(SandboxConfig { discovery: Discovery::absent(), ..config() }).await.unwrap();
@@ -277,4 +277,26 @@ async fn a_test_can_answer_without_a_browser() {
     let issued = sandbox.issue_grant(2, ScopeSet::of(Scope::Vehicles));
     assert_eq!(browser.api("/api/vehicles", &issued.access_token).await.status(), 200);
     assert_eq!(browser.refresh(&issued.refresh_token).await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_client_can_register_itself() {
+    let sandbox = sandbox().await;
+    let browser = Browser::new(&sandbox);
+    let register = async |metadata: Value| {
+        let request = browser.post("/oauth/register", &[]).header("Content-Type", "application/json");
+        let response = request.body(metadata.to_string()).send().await.unwrap();
+        (response.status().as_u16(), response.json::<Value>().await.unwrap())
+    };
+    let uri = "http://127.0.0.1:8765/callback";
+    let (status, body) = register(json!({ "client_name": "x", "redirect_uris": [uri] })).await;
+    let id = body["client_id"].as_str().unwrap().to_owned();
+    assert_eq!((status, id.len()), (201, 36));
+    assert_eq!(body["token_endpoint_auth_method"], "none");
+    let asked = authorize_with("mcp:use", &[("client_id", &id), ("redirect_uri", "http://127.0.0.1:1/callback")]);
+    let (_, page) = browser.sign_in(&asked, "1").await;
+    assert!(page.contains("<strong>x</strong> asks for access"));
+    let (status, body) = register(json!({ "redirect_uris": ["javascript:alert(1)"] })).await;
+    assert_eq!((status, &body["error"]), (400, &json!("invalid_redirect_uri")));
+    assert_eq!(register(json!({})).await.1["error"], "invalid_client_metadata");
 }
