@@ -21,6 +21,8 @@ use tokio::task::JoinSet;
 pub use accept::{Limits, accept};
 pub use harden::{Files, harden};
 pub use listen::{Listeners, bind};
+pub use open::make_directory;
+pub use parts::DEMO;
 pub use restore::{RestoreError, Restored, restore};
 
 use crate::broker::Broker;
@@ -75,8 +77,9 @@ impl App {
     ///
     /// # Errors
     /// [`StartError`]; an existing database and key file are then as they were.
-    pub async fn open(settings: Settings, files: Files) -> Result<Self, StartError> {
+    pub async fn open(mut settings: Settings, files: Files) -> Result<Self, StartError> {
         let opened = Opened::open(&settings).await?;
+        opened.follow_demo(&mut settings).await;
         Self::start(settings, opened, files).await
     }
 
@@ -187,6 +190,15 @@ fn tell_service_manager(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(error = %error, "The service manager could not be told how this service is");
     }
+}
+
+/// Waits for SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// The system does not hand signals over.
+pub async fn until_stopped() -> Result<(), StartError> {
+    Signals::listen()?.first().await;
+    Ok(())
 }
 
 /// SIGTERM and Ctrl-C.

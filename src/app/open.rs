@@ -114,7 +114,11 @@ fn check(vault: &Vault, canary: &Sealed<Canary>, settings: &Settings) -> Result<
     vault.check_canary(canary).map_err(|_| foreign(settings, &settings.database))
 }
 
-pub(super) fn make_directory(path: &Path) -> Result<(), StartError> {
+/// Makes the data directory, for its owner only, where it is not there yet.
+///
+/// # Errors
+/// [`StartError::Settings`]
+pub fn make_directory(path: &Path) -> Result<(), StartError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
         StartError::Settings(format!(
             "KEYFOB_DATA_DIR: {} can't be made ({}); name a directory that this user can write",

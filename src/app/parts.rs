@@ -5,7 +5,7 @@ use super::in_use::InUse;
 use super::open::Kept;
 use crate::ambient::{Clock, Entropy};
 use crate::broker::{Broker, BrokerSettings, Parts};
-use crate::config::Settings;
+use crate::config::{Settings, Source};
 use crate::domain::grant::Binding;
 use crate::oauth::{Client, ClientSettings, Places, Registration, tls_config};
 use crate::proxy::ProxySettings;
@@ -24,6 +24,9 @@ pub(super) struct Opened {
     pub(super) in_use: InUse,
 }
 
+/// The fact by which a database is known as a demo's: its sandbox's address, MCP server and client id.
+pub const DEMO: &str = "demo";
+
 impl Opened {
     /// Opens what the settings name.
     pub(super) async fn open(settings: &Settings) -> Result<Self, StartError> {
@@ -31,6 +34,18 @@ impl Opened {
         let Kept { store, vault, in_use } = super::open::open(settings, &entropy).await?;
         let metrics = Metrics::new(clock.clone(), health.clone());
         Ok(Self { store, vault, clock, entropy, health, metrics, in_use })
+    }
+
+    /// A command on a demo's data directory means the demo's provider, unless another one is named.
+    pub(super) async fn follow_demo(&self, settings: &mut Settings) {
+        if settings.in_effect.iter().any(|set| set.key.is_of_provider() && set.source != Source::Default) {
+            return;
+        }
+        let Ok(Some(fact)) = self.store.find_fact(DEMO).await else { return };
+        let words: Vec<_> = fact.split(|b| *b == b' ').filter_map(|word| str::from_utf8(word).ok()).collect();
+        if let [url, mcp_url, client_id] = words[..] {
+            settings.replace_provider(url, mcp_url, client_id);
+        }
     }
 }
 

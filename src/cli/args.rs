@@ -46,6 +46,17 @@ pub struct Args {
 pub enum Command {
     /// Serve pages, the proxy and the operators' listener (the default).
     Serve,
+    /// Try everything on this machine: the same with a stand-in for Teslascope, a user, a grant and an app.
+    ///
+    /// Its data directory is ./keyfob-demo unless another is set; a second run takes it up again with a new password and a
+    /// new key.
+    Demo {
+        /// Print what it is reached by as one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Serve the stand-in for Teslascope alone.
+    Sandbox,
     /// Manage accounts.
     #[command(subcommand)]
     User(UserCommand),

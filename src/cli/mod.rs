@@ -5,16 +5,19 @@ mod app;
 mod args;
 mod audit;
 mod backup;
+mod demo;
 mod flags;
 mod grant;
 mod input;
 mod keys;
-// Tables and JSON.
+/// Tables and JSON.
 pub mod output;
+mod sandbox;
 mod user;
 mod values;
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::PathBuf;
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -126,6 +129,8 @@ fn command(args: Args) -> Result<()> {
     let flags = &args.settings;
     match args.command.unwrap_or(Command::Serve) {
         Command::Serve => serve(flags),
+        Command::Demo { json } => demo::run(flags, json),
+        Command::Sandbox => sandbox::run(flags),
         Command::User(command) => with_broker(flags, async |broker| user::run(broker, command).await),
         Command::Grant(command) => with_broker(flags, async |broker| grant::run(broker, command).await),
         Command::App(command) => with_broker(flags, async |broker| app::run(broker, command).await),
@@ -151,10 +156,8 @@ fn command(args: Args) -> Result<()> {
 /// Opens the data directory, does one thing with it, and closes it.
 fn with_broker(flags: &SettingFlags, act: impl AsyncFnOnce(&Broker) -> Result<()>) -> Result<()> {
     let files = harden();
-    let settings = settings(flags)?;
-    // A command says what it has to say itself; the log is for what went wrong, unless somebody wants more.
-    let levels = if settings.source(&config::keys::LOG) == Source::Default { "warn" } else { &settings.log };
-    log::init(levels, settings.log_format);
+    let settings = settings(flags, None)?;
+    log::init(quiet(&settings), settings.log_format);
     runtime()?.block_on(async {
         let app = App::open(settings, files).await?;
         let done = act(&app.broker).await;
@@ -165,7 +168,7 @@ fn with_broker(flags: &SettingFlags, act: impl AsyncFnOnce(&Broker) -> Result<()
 
 fn serve(flags: &SettingFlags) -> Result<()> {
     let files = harden();
-    let settings = settings(flags)?;
+    let settings = settings(flags, None)?;
     log::init(&settings.log, settings.log_format);
     for notice in &settings.notices {
         tracing::warn!("{notice}");
@@ -179,7 +182,7 @@ fn serve(flags: &SettingFlags) -> Result<()> {
 /// Needs no open database: it puts another in its place.
 fn restore(flags: &SettingFlags, args: &backup::RestoreArgs) -> Result<()> {
     let _ = harden();
-    let settings = settings(flags)?;
+    let settings = settings(flags, None)?;
     log::init("warn", settings.log_format);
     runtime()?.block_on(backup::run_restore(&settings, args.file()))
 }
@@ -189,12 +192,18 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
     runtime.map_err(|error| StartError::Runtime(error.to_string()).into())
 }
 
-fn settings(flags: &SettingFlags) -> Result<Settings> {
+/// A command says what it has to say itself; the log is for what went wrong, unless somebody wants more.
+fn quiet(settings: &Settings) -> &str {
+    if settings.source(&config::keys::LOG) == Source::Default { "warn" } else { &settings.log }
+}
+
+/// The settings; `data_dir` is the data directory when nothing sets it, where that is not the usual.
+fn settings(flags: &SettingFlags, data_dir: Option<PathBuf>) -> Result<Settings> {
     let given = Given {
         flags: flags.0.clone(),
         environment: std::env::vars_os().collect(),
         terminal: std::io::stderr().is_terminal(),
-        data_dir: None,
+        data_dir,
     };
     Ok(Settings::load(&given)?)
 }

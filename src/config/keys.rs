@@ -26,6 +26,12 @@ impl Key {
         format!("KEYFOB_{}", self.name.to_ascii_uppercase())
     }
 
+    /// Whether it says where the provider is, or who we are there.
+    #[must_use]
+    pub fn is_of_provider(&self) -> bool {
+        self.name.starts_with("teslascope_") || self.name.starts_with("oauth_")
+    }
+
     /// The flag without its dashes, like `data-dir`.
     #[must_use]
     pub fn long(&self) -> String {

@@ -122,6 +122,21 @@ impl Settings {
         load::load(given)
     }
 
+    /// Puts another provider and registration in the place of those that are set; what was set for the real one is not
+    /// used, and that is noted.
+    pub fn replace_provider(&mut self, url: &str, mcp_url: &str, client_id: &str) {
+        let (Ok(url), Ok(mcp_url)) = (BaseUrl::parse(url), BaseUrl::parse(mcp_url)) else { return };
+        for set in &self.in_effect {
+            if set.key.is_of_provider() && set.source != Source::Default {
+                self.notices.push(format!("{} is not used: the sandbox stands in for Teslascope", set.key.env()));
+            }
+        }
+        (self.teslascope_url, self.teslascope_mcp_url) = (url, mcp_url);
+        (self.oauth_client_id, self.oauth_client_secret) = (Some(client_id.to_owned()), None);
+        (self.oauth_authorize_url, self.oauth_token_url, self.oauth_revoke_url) = (None, None, None);
+        self.teslascope_ca_file = None;
+    }
+
     /// Where the value of a setting came from.
     #[must_use]
     pub fn source(&self, key: &keys::Key) -> Source {

@@ -81,7 +81,7 @@ fn a_wrong_or_missing_master_key_is_4_and_nothing_is_touched() {
 
 #[test]
 fn a_taken_address_is_5_and_named_with_its_listener() {
-    for name in ["web", "ops"] {
+    for name in ["web", "proxy", "ops"] {
         let (_held, address) = taken();
         let setting = format!("KEYFOB_{}_LISTEN", name.to_uppercase());
         let ended = Place::new().with(&setting, &address).run(&["serve"]);

@@ -4,6 +4,7 @@
 
 mod backup;
 mod commands;
+mod demo;
 mod exit_codes;
 mod help;
 mod kept;

@@ -73,6 +73,16 @@ impl Place {
         self.command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// Starts the demo and waits for its line.
+    pub(crate) fn demo(&self) -> (Running, serde_json::Value) {
+        let mut running = Running::of(self.command(&["demo", "--json"]).spawn().unwrap());
+        let mut line = String::new();
+        BufReader::new(running.child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let shown =
+            serde_json::from_str(&line).unwrap_or_else(|_| panic!("{:#?}", running.lines.iter().collect::<Vec<_>>()));
+        (running, shown)
+    }
+
     /// Starts the service and waits until it says that it is ready.
     pub(crate) fn serve(&self, arguments: &[&str]) -> Running {
         Self::until_ready(self.command(arguments))
