@@ -99,6 +99,7 @@ async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience:
             }
             pulse.refresh();
             if pulse.is_stuck(&patience) {
+                pulse.cut_if_busy();
                 tracing::debug!("a connection was closed: its client kept it waiting for too long");
                 return Poll::Ready(());
             }

@@ -184,6 +184,13 @@ impl Pulse {
         self.cut.store(true, Ordering::Relaxed);
     }
 
+    /// The same, where a call runs.
+    pub(super) fn cut_if_busy(&self) {
+        if self.busy.load(Ordering::Relaxed) {
+            self.cut();
+        }
+    }
+
     pub(super) fn is_cut(&self) -> bool {
         self.cut.load(Ordering::Relaxed)
     }

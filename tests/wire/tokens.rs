@@ -1,1 +1,124 @@
-//! x
+//! Which token goes on a call, and what happens when the provider refuses it (SECURITY PX-12, 31, 32, 44, 45, RF-24).
+
+use keyfob::broker::AppWish;
+use keyfob::domain::grant::GrantKind;
+use keyfob::domain::scope::{Scope, ScopeSet};
+
+use super::provider::{Script, answer, ok};
+use super::world::{TOKEN, World, unauthenticated};
+
+#[tokio::test]
+async fn the_narrowest_grant_serves_and_a_tied_app_has_its_own() {
+    let world = World::new().await;
+    let cars = world.grant("cars", ScopeSet::of(Scope::Vehicles), GrantKind::PersonalAccessToken, "cars-token").await;
+    let both: ScopeSet = [Scope::Vehicles, Scope::Account].into_iter().collect();
+    let both = world.grant("both", both, GrantKind::PersonalAccessToken, "both-token").await;
+    world.provider.forget();
+    for (target, token) in
+        [("/api/vehicles", "cars-token"), ("/api/account", "both-token"), ("/api/account/tesla-x", TOKEN)]
+    {
+        world.provider.forget();
+        assert_eq!(world.get(target).await.status, 200);
+        assert_eq!(world.provider.one().values("authorization"), [format!("Bearer {token}")]);
+    }
+    let tied = world.app_with(AppWish { grant: Some(both.id), ..world.wish(ScopeSet::of(Scope::Vehicles)) }).await;
+    let mut world = world;
+    world.key = tied.key.expose().to_owned();
+    world.provider.forget();
+    assert_eq!(world.get("/api/vehicles").await.status, 200);
+    assert_eq!(world.provider.one().values("authorization"), ["Bearer both-token"]);
+    drop(cars);
+}
+
+#[tokio::test]
+async fn a_legacy_key_goes_in_the_query_only_where_no_bearer_can_serve() {
+    let mut world = World::bare(&[], |_| {}).await;
+    world.grant("old", ScopeSet::API_KEY, GrantKind::ApiKey, "legacy-key+1").await;
+    world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+    for (asked, sent) in [
+        ("/api/vehicle/c", "/api/vehicle/c?api_key=legacy-key%2B1"),
+        (
+            "/api/vehicle/c/command/setChargeLimit?limit=80&api_key=mine",
+            "/api/vehicle/c/command/setChargeLimit?limit=80&api_key=legacy-key%2B1",
+        ),
+    ] {
+        world.provider.forget();
+        assert_eq!(world.get(asked).await.status, 200, "{asked}");
+        let seen = world.provider.one();
+        assert_eq!((seen.target(), seen.values("authorization").len()), (sent, 0));
+    }
+    world.get("/api/vehicle/c/trips").await.refuses(409, "no_grant");
+    world.grant("new", ScopeSet::of(Scope::Vehicles), GrantKind::PersonalAccessToken, "new-token").await;
+    world.provider.forget();
+    assert_eq!(world.get("/api/vehicle/c").await.status, 200);
+    let seen = world.provider.one();
+    assert_eq!((seen.target(), seen.values("authorization")), ("/api/vehicle/c", vec!["Bearer new-token"]));
+}
+
+#[tokio::test]
+async fn a_public_route_sends_no_token() {
+    let world = World::new().await;
+    assert_eq!(world.get("/api/software/latest").await.status, 200);
+    assert!(world.provider.one().values("authorization").is_empty());
+    assert!(!String::from_utf8_lossy(&world.provider.raw()).contains("CANARY"));
+}
+
+#[tokio::test]
+async fn a_401_that_no_newer_token_can_mend_is_passed_on_without_its_challenge() {
+    let world = World::new().await;
+    // The provider says the same to the probe.
+    for _ in 0..2 {
+        world.provider.will_answer(unauthenticated());
+    }
+    let got = world.get("/api/vehicles").await;
+    assert_eq!((got.status, got.text().as_str()), (401, "{\"message\":\"Unauthenticated.\"}"));
+    assert!(got.values("www-authenticate").is_empty() && got.values("keyfob-error").is_empty());
+    let calls = world.provider.seen().iter().filter(|seen| seen.target() == "/api/vehicles").count();
+    assert_eq!(calls, 1, "nothing is sent again with the same token");
+}
+
+#[tokio::test]
+async fn the_login_page_in_place_of_a_401_is_told_as_a_401() {
+    let world = World::new().await;
+    let login = format!("http://{}/login", world.provider.address);
+    for location in [&*login, "/login"] {
+        let disguise =
+            answer("302 Found", &[("location", location), ("content-type", "text/html")], "<html>login</html>");
+        // The second is for the probe of the first round; it asks once a minute at most.
+        world.provider.will_answer(disguise.clone());
+        world.provider.will_answer(disguise);
+        let got = world.get("/api/vehicles").await;
+        assert_eq!((got.status, got.text().as_str()), (401, "{\"message\":\"Unauthenticated.\"}"));
+        assert!(got.values("location").is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_command_is_sent_exactly_once_whatever_fails() {
+    let world = World::new().await;
+    for script in [
+        Script::Close,
+        Script::AnswerAndClose(b"HTTP/1.1 200 OK\r\n".to_vec()),
+        Script::Answer(answer("500 Oops", &[], "x")),
+        Script::Answer(answer("503 Busy", &[("retry-after", "1")], "x")),
+    ] {
+        for method in ["GET", "POST"] {
+            world.provider.forget();
+            world.provider.will(script.clone());
+            let got = world.call(method, "/api/vehicle/c/command/honkHorn", &[]).await;
+            assert!(got.status >= 500);
+            assert_eq!(world.provider.one().target(), "/api/vehicle/c/command/honkHorn");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_the_provider_closed_meanwhile_is_not_used_again() {
+    let world = World::new().await;
+    for _ in 0..5 {
+        world.provider.will(Script::AnswerAndClose(ok("{}")));
+        assert_eq!(world.get("/api/vehicles").await.status, 200);
+        world.provider.until(|provider| provider.closed() == provider.connections()).await;
+        assert_eq!(world.call("POST", "/api/account", &["Content-Length: 0"]).await.status, 200);
+    }
+}
