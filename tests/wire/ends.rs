@@ -224,5 +224,5 @@ async fn a_command_is_on_disk_with_its_outcome_open_before_it_is_sent() {
         completed = rows(&world).await;
     }
     assert_eq!((completed.len(), completed[0].id, completed[0].status), (1, open[0].id, None));
-    assert_eq!(&*completed[0].decision, "allowed");
+    assert_eq!(&*completed[0].decision, "aborted");
 }

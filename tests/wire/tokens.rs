@@ -79,17 +79,18 @@ async fn a_401_that_no_newer_token_can_mend_is_passed_on_without_its_challenge()
 
 #[tokio::test]
 async fn the_login_page_in_place_of_a_401_is_told_as_a_401() {
-    let world = World::new().await;
-    let login = format!("http://{}/login", world.provider.address);
-    for location in [&*login, "/login"] {
-        let disguise =
-            answer("302 Found", &[("location", location), ("content-type", "text/html")], "<html>login</html>");
-        // The second is for the probe of the first round; it asks once a minute at most.
+    for absolute in [true, false] {
+        let world = World::new().await;
+        let location = if absolute { format!("http://{}/login", world.provider.address) } else { "/login".to_owned() };
+        let headers = [("location", &*location), ("content-type", "text/html")];
+        let disguise = answer("302 Found", &headers, "<html>login</html>");
+        // The second is for the probe, which then condemns the token.
         world.provider.will_answer(disguise.clone());
         world.provider.will_answer(disguise);
         let got = world.get("/api/vehicles").await;
         assert_eq!((got.status, got.text().as_str()), (401, "{\"message\":\"Unauthenticated.\"}"));
         assert!(got.values("location").is_empty());
+        world.get("/api/vehicles").await.refuses(409, "needs_consent");
     }
 }
 
