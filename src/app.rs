@@ -117,7 +117,7 @@ impl App {
         let mut serving = JoinSet::new();
         let ops = ops::router(broker.health.clone(), metrics.clone(), settings.ops_listen.ip().is_loopback());
         serving.spawn(accept(listeners.ops, ops, limits(64), metrics.clone(), Listener::Ops, stopping.clone()));
-        let web = Web::new(broker.clone(), settings.trusted_proxies.clone()).router(axum::Router::new());
+        let web = Web::new(broker.clone(), settings.trusted_proxies.clone()).router(crate::api::router(broker.clone()));
         serving.spawn(accept(listeners.web, web, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));
 
         serving.spawn(proxy::serve(listeners.proxy, broker.clone(), proxy, metrics.clone(), stopping));

@@ -5,6 +5,9 @@
 // The two things that only the system can tell: the time and randomness.
 pub mod ambient;
 // The wiring: settings, store and vault, routers, listeners, shutdown.
+/// The management API, for programs.
+pub mod api;
+/// The wiring: settings, store and vault, routers, listeners, shutdown.
 pub mod app;
 // What the program does: one file per use case.
 pub mod broker;

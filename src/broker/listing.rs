@@ -4,7 +4,7 @@ use super::Broker;
 use crate::domain::grant::{ConsentReason, Grant, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
 use crate::domain::user::User;
-use crate::store::{AuditFilter, AuditPage, GrantFilter, ListedGrant, StoreError};
+use crate::store::{AuditFilter, AuditPage, GrantFilter, GrantsAfter, ListedGrant, StoreError};
 
 impl Broker {
     /// A page of grants, each with the status to show: under other settings than it was made with, it needs its user.
@@ -17,6 +17,56 @@ impl Broker {
             self.show(&mut listed.grant);
         }
         Ok(page)
+    }
+
+    /// Grants and their users' names in the order of their making, each with the status to show; the filter goes by that
+    /// status too.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn list_grants_after(&self, page: &GrantsAfter) -> Result<Vec<(Grant, String)>, StoreError> {
+        let mut found = match page.status {
+            None | Some(GrantStatus::Disconnected) => self.store.list_grants_after(page).await?,
+            Some(status) => self.store.list_grants_of(&self.shown_with(status, page)).await?,
+        };
+        for (grant, _) in &mut found {
+            self.show(grant);
+        }
+        Ok(found)
+    }
+
+    /// The page's ids, by memory: only there it is known which status a grant shows at this moment.
+    fn shown_with(&self, status: GrantStatus, page: &GrantsAfter) -> Vec<GrantId> {
+        let now = self.clock.now();
+        let mut ids: Vec<_> = self.directory.grants();
+        ids.retain(|cell| {
+            let state = cell.state();
+            page.after.is_none_or(|after| cell.id > after)
+                && page.user.is_none_or(|user| cell.user == user)
+                && page.scope.is_none_or(|scope| state.grant.scopes_granted.contains(scope))
+                && state.shown(now).0 == status
+        });
+        let mut ids: Vec<_> = ids.iter().map(|cell| cell.id).collect();
+        ids.sort_unstable();
+        ids.truncate(page.limit as usize);
+        ids
+    }
+
+    /// A user's name as memory has it.
+    #[must_use]
+    pub fn known_user_name(&self, id: UserId) -> Option<String> {
+        self.directory.find_user(id).map(|cell| cell.user.load().name.to_string())
+    }
+
+    /// A user's name; the id of one that is gone.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn user_name(&self, id: UserId) -> Result<String, StoreError> {
+        if let Some(name) = self.known_user_name(id) {
+            return Ok(name);
+        }
+        Ok(self.store.find_user(id).await?.map_or_else(|| id.to_string(), |user| user.name.to_string()))
     }
 
     /// How many grants a filter lets through.

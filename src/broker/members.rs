@@ -3,6 +3,7 @@
 //! The command line and the management API say the same, so it stands here once.
 
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::domain::app::{AdminKey, App, IssuedKey};
 use crate::domain::audit::AuditEvent;
@@ -12,21 +13,31 @@ use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::Timestamp;
 
 /// A grant's members.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Grant)]
 pub struct GrantMembers {
+    #[schema(value_type = String, format = "uuid")]
     id: GrantId,
     user: String,
     label: String,
     kind: GrantKind,
     status: GrantStatus,
+    #[schema(required)]
     reason: Option<ConsentReason>,
+    #[schema(value_type = Vec<Scope>)]
     scopes_requested: ScopeSet,
+    #[schema(value_type = Vec<Scope>)]
     scopes_granted: ScopeSet,
     scopes_source: ScopesSource,
+    #[schema(value_type = Vec<Scope>)]
     scopes_used: ScopeSet,
+    #[schema(value_type = String, format = "date-time")]
     created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = "date-time", required)]
     refreshed_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time", required)]
     last_used_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time", required)]
     expires_at: Option<Timestamp>,
 }
 
@@ -103,19 +114,29 @@ fn csv_line(cells: &[&str]) -> String {
 }
 
 /// An app's members.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = App)]
 pub struct AppMembers {
+    #[schema(value_type = String, format = "uuid")]
     id: AppId,
     name: String,
     user: String,
+    #[schema(value_type = Vec<Scope>)]
     scopes: ScopeSet,
+    #[schema(value_type = Option<String>, format = "uuid", required)]
     grant: Option<GrantId>,
     query_key: bool,
+    #[schema(value_type = String, format = "date-time")]
     created_at: Timestamp,
+    #[schema(value_type = Option<String>, format = "date-time", required)]
     last_used_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time", required)]
     expires_at: Option<Timestamp>,
+    #[schema(value_type = Option<String>, format = "date-time", required)]
     revoked_at: Option<Timestamp>,
+    /// Only in the answer that made it.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     key: Option<String>,
 }
 
@@ -179,19 +200,31 @@ impl AdminKeyMembers {
 }
 
 /// An audit event's members.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(as = Event)]
 pub struct EventMembers<'e> {
     id: i64,
+    #[schema(value_type = String, format = "date-time")]
     at: Timestamp,
     kind: &'e str,
+    #[schema(required)]
     user: Option<String>,
+    #[schema(value_type = Option<String>, format = "uuid", required)]
     app: Option<AppId>,
+    #[schema(value_type = Option<String>, format = "uuid", required)]
     grant: Option<GrantId>,
+    #[schema(required)]
     method: Option<&'e str>,
+    /// The path without its query; for changes, what changed.
+    #[schema(required)]
     path: Option<&'e str>,
+    #[schema(required)]
     scope: Option<Scope>,
     decision: &'e str,
+    /// Null while the outcome of a command is not known.
+    #[schema(required)]
     status: Option<u16>,
+    #[schema(required)]
     duration_ms: Option<i64>,
 }
 

@@ -42,7 +42,7 @@ pub use complete::{CompleteError, Completed};
 pub use directory::Directory;
 pub use disconnect::{AtProvider, Disconnected};
 pub use keys::{KeyProgress, KeysError, MasterKeyUse, Retirement, Rotation, Verification};
-pub use passwords::BadPassword;
+pub use passwords::{BadPassword, check_new as check_password};
 pub use pasted::{PastedError, PastedWish};
 pub use refresh::{BearerRefusal, RefreshOutcome};
 pub use sessions::OpenSession;
@@ -54,7 +54,9 @@ use crate::domain::app::Rate;
 use crate::domain::grant::Binding;
 use crate::domain::id::Id;
 pub use crate::oauth::PastedCheck;
-pub use crate::store::{AppFilter, AppRecord, AuditFilter, GrantFilter, GrantSort, KeptSession, ListedGrant};
+pub use crate::store::{
+    AppFilter, AppRecord, AuditFilter, GrantFilter, GrantSort, GrantsAfter, KeptSession, ListedGrant,
+};
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::{Health, Metrics};
 use crate::vault::Vault;
@@ -104,13 +106,16 @@ pub struct Parts {
 
 /// Every use case. Clones share everything.
 #[derive(Clone)]
-pub struct Broker(Arc<Inner>);
+pub struct Broker {
+    inner: Arc<Inner>,
+    /// The audit trail, as whoever this handle acts for writes it.
+    trail: Trail,
+}
 
 /// A running broker's state.
 pub struct Inner {
     parts: Parts,
     directory: Directory,
-    trail: Trail,
     hasher: passwords::Hasher,
     throttle: throttle::Throttle,
     refresher: refresh::Refresher,
@@ -120,7 +125,7 @@ impl Deref for Broker {
     type Target = Inner;
 
     fn deref(&self) -> &Inner {
-        &self.0
+        &self.inner
     }
 }
 
@@ -150,10 +155,16 @@ impl Broker {
         let throttle = throttle::Throttle::default();
         let rate = parts.settings.refresh_rate_per_minute;
         let refresher = refresh::Refresher::new(parts.store.path(), rate, &parts.clock, &parts.entropy);
-        let broker = Self(Arc::new(Inner { parts, directory, trail, hasher, throttle, refresher }));
+        let broker = Self { inner: Arc::new(Inner { parts, directory, hasher, throttle, refresher }), trail };
         broker.take_in_spills().await;
         broker.settle_endpoints().await;
         Ok(broker)
+    }
+
+    /// The same broker, acting for somebody else than the user whom a change is about: the audit rows of changes name them.
+    #[must_use]
+    pub fn acting_for(&self, who: &str) -> Self {
+        Self { inner: Arc::clone(&self.inner), trail: self.trail.written_for(who) }
     }
 
     /// The audit trail.

@@ -42,7 +42,7 @@ const COMMON: &str = include_str!("common_passwords.txt");
 ///
 /// # Errors
 /// [`BadPassword`]
-pub(super) fn check_new(password: &Secret<Password>, user_name: &str) -> Result<(), BadPassword> {
+pub fn check_new(password: &Secret<Password>, user_name: &str) -> Result<(), BadPassword> {
     let Some(text) = password.expose_str() else { return Err(BadPassword::TooLong) };
     if text.len() > LONGEST {
         return Err(BadPassword::TooLong);

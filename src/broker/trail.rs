@@ -39,7 +39,11 @@ enum Entry {
 
 /// Hands rows to the writer. Clones share it.
 #[derive(Clone)]
-pub struct Trail(Arc<Shared>);
+pub struct Trail {
+    shared: Arc<Shared>,
+    /// Who makes the changes that are recorded, where it is not the user whom they are about.
+    by: Option<Arc<str>>,
+}
 
 struct Shared {
     queue: mpsc::UnboundedSender<Entry>,
@@ -77,7 +81,7 @@ impl Trail {
     #[must_use]
     pub fn start(store: Store, clock: Clock, health: Health, metrics: Metrics) -> Self {
         let (queue, rows) = mpsc::unbounded_channel();
-        let this = Self(Arc::new(Shared {
+        let shared = Arc::new(Shared {
             queue,
             waiting: AtomicUsize::new(0),
             healthy: AtomicBool::new(true),
@@ -89,9 +93,14 @@ impl Trail {
             clock,
             unknown: Mutex::default(),
             watchers: broadcast::channel(256).0,
-        }));
-        tokio::spawn(Arc::clone(&this.0).write(rows));
-        this
+        });
+        tokio::spawn(Arc::clone(&shared).write(rows));
+        Self { shared, by: None }
+    }
+
+    /// The same trail; the rows of changes that go through it name who made them.
+    pub(super) fn written_for(&self, who: &str) -> Self {
+        Self { shared: Arc::clone(&self.shared), by: Some(who.into()) }
     }
 
     /// Makes sure that the row of a call will find room: waits while a working writer is behind, refuses when too many rows wait.
@@ -99,7 +108,7 @@ impl Trail {
     /// # Errors
     /// [`StorageUnavailable`]: then the call must not be made.
     pub async fn reserve(&self) -> Result<(), StorageUnavailable> {
-        if self.0.waiting.load(Ordering::Relaxed) < MANY_WAITING {
+        if self.shared.waiting.load(Ordering::Relaxed) < MANY_WAITING {
             return Ok(());
         }
         Box::pin(self.wait_for_room()).await
@@ -108,22 +117,26 @@ impl Trail {
     async fn wait_for_room(&self) -> Result<(), StorageUnavailable> {
         let room = async {
             loop {
-                let notified = self.0.room.notified();
-                let waiting = self.0.waiting.load(Ordering::Relaxed);
-                if waiting < MANY_WAITING || (!self.0.healthy.load(Ordering::Relaxed) && waiting < MOST_WAITING) {
+                let notified = self.shared.room.notified();
+                let waiting = self.shared.waiting.load(Ordering::Relaxed);
+                if waiting < MANY_WAITING || (!self.shared.healthy.load(Ordering::Relaxed) && waiting < MOST_WAITING) {
                     return;
                 }
                 notified.await;
             }
         };
         let _ = timeout(PATIENCE, room).await;
-        if self.0.waiting.load(Ordering::Relaxed) < MOST_WAITING { Ok(()) } else { Err(StorageUnavailable) }
+        if self.shared.waiting.load(Ordering::Relaxed) < MOST_WAITING { Ok(()) } else { Err(StorageUnavailable) }
     }
 
     /// Hands over the row of a call or a change. Never waits; [`Trail::reserve`] has made room.
     pub fn record(&self, mut event: AuditEvent) {
         // The moment of writing, so that rows stand in the order of their time.
-        event.at = self.0.clock.now();
+        event.at = self.shared.clock.now();
+        if let Some(by) = self.by.as_deref().filter(|_| event.kind != kind::CALL) {
+            let words = event.path.map_or_else(|| format!("by {by}"), |words| format!("{words}; by {by}"));
+            event.path = Some(words.into());
+        }
         self.push(Entry::Event(event));
     }
 
@@ -132,7 +145,7 @@ impl Trail {
     /// # Errors
     /// [`StorageUnavailable`]: then the command must not be sent.
     pub async fn begin_command(&self, mut event: AuditEvent) -> Result<CommandTicket, StorageUnavailable> {
-        match self.0.store.record_command(&event).await {
+        match self.shared.store.record_command(&event).await {
             Ok(id) => {
                 event.id = id;
                 Ok(CommandTicket { event: Some(event), trail: self.clone() })
@@ -146,41 +159,41 @@ impl Trail {
 
     /// Counts a refusal of a caller that is not known, by reason and minute instead of row by row.
     pub fn count_unknown(&self, reason: &'static str) {
-        let mut counts = self.0.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut counts = self.shared.unknown.lock().unwrap_or_else(PoisonError::into_inner);
         *counts.entry(reason).or_default() += 1;
     }
 
     /// Events as they happen, for a page that watches; slow watchers miss some.
     #[must_use]
     pub fn watch(&self) -> broadcast::Receiver<Arc<AuditEvent>> {
-        self.0.watchers.subscribe()
+        self.shared.watchers.subscribe()
     }
 
     /// How many rows wait to be written.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.0.waiting.load(Ordering::Relaxed)
+        self.shared.waiting.load(Ordering::Relaxed)
     }
 
     /// Waits until every row handed over so far is on disk, or `patience` is over. False when it is not.
     pub async fn finish(&self, patience: Duration) -> bool {
         let (done, written) = oneshot::channel();
-        self.0.count_unknowns_now();
-        let _ = self.0.queue.send(Entry::Flush(done));
-        self.0.wake.notify_one();
+        self.shared.count_unknowns_now();
+        let _ = self.shared.queue.send(Entry::Flush(done));
+        self.shared.wake.notify_one();
         matches!(timeout(patience, written).await, Ok(Ok(())))
     }
 
     fn push(&self, entry: Entry) {
         if let Entry::Event(event) | Entry::Completed(event) = &entry {
-            if self.0.watchers.receiver_count() > 0 {
-                let _ = self.0.watchers.send(Arc::new(event.clone()));
+            if self.shared.watchers.receiver_count() > 0 {
+                let _ = self.shared.watchers.send(Arc::new(event.clone()));
             }
-            if self.0.waiting.fetch_add(1, Ordering::Relaxed) == BATCH {
-                self.0.wake.notify_one();
+            if self.shared.waiting.fetch_add(1, Ordering::Relaxed) == BATCH {
+                self.shared.wake.notify_one();
             }
         }
-        let _ = self.0.queue.send(entry);
+        let _ = self.shared.queue.send(entry);
     }
 }
 

@@ -90,7 +90,7 @@ impl House {
             settings,
         };
         let broker = Broker::start(parts).await.unwrap();
-        let router = Web::new(broker.clone(), Vec::new()).router(Router::new());
+        let router = Web::new(broker.clone(), Vec::new()).router(keyfob::api::router(broker.clone()));
         Self { broker, clock, public_url: public_url.to_owned(), sandbox, router, _directory: directory }
     }
 

@@ -1,7 +1,13 @@
 //! Stories: what people and programs do with Keyfob, told from outside over its real routers.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on shall panic")]
 
+mod api_apps;
+mod api_audit;
+mod api_description;
+mod api_grants;
+mod api_users;
 mod browser;
+mod program;
 mod web_admin;
 mod web_connect;
 mod web_guard;
