@@ -8,7 +8,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
-use http::header::RETRY_AFTER;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 
 use super::Web;
 use super::frame::{Frame, page};
@@ -147,6 +147,8 @@ pub(crate) async fn dress(State(web): State<Web>, request: Request<Body>, next: 
     });
     let (parts, body) = body.into_parts();
     *response.body_mut() = body;
+    // The router has measured the empty body already.
+    response.headers_mut().remove(CONTENT_LENGTH);
     response.headers_mut().extend(parts.headers);
     response
 }

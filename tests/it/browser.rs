@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use http::header::{CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use keyfob::ambient::{Clock, Entropy};
 use keyfob::broker::{Broker, BrokerSettings, Parts};
@@ -192,6 +192,10 @@ impl Browser<'_> {
         }
         let (status, headers) = (response.status(), response.headers().clone());
         let body = axum::body::to_bytes(response.into_body(), 10 << 20).await.unwrap();
+        if let Some(length) = headers.get(CONTENT_LENGTH) {
+            // A wrong one makes hyper drop the connection, which cannot be seen from in here.
+            assert_eq!(length.to_str().unwrap(), body.len().to_string(), "{status}");
+        }
         Page { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
     }
 
