@@ -47,7 +47,7 @@ impl Memory {
         let state = match &file {
             None => State::default(),
             Some(path) => match fs::read(path) {
-                Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(path, &error))?,
+                Ok(bytes) => serde_json::from_slice(&bytes).map_err(|error| damaged(&error))?,
                 Err(error) if error.kind() == io::ErrorKind::NotFound => State::default(),
                 Err(error) => return Err(error),
             },
@@ -73,9 +73,8 @@ impl Memory {
     }
 }
 
-fn damaged(path: &Path, error: &serde_json::Error) -> io::Error {
-    let advice = "delete it to begin anew, and connect again";
-    io::Error::new(io::ErrorKind::InvalidData, format!("{}: {error}; {advice}", path.display()))
+fn damaged(error: &serde_json::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("it is not what a sandbox keeps: {error}"))
 }
 
 /// Writes the whole state beside the file and puts it in its place, so that a crash leaves the old or the new one.

@@ -257,8 +257,10 @@ async fn what_was_granted_survives_a_restart_and_no_secret_is_in_the_file() {
     assert_eq!(browser.refresh(&refresh).await.status(), 200);
     drop(sandbox);
     std::fs::write(&file, "{").unwrap();
-    let error = Sandbox::start(with_file()).await.unwrap_err().to_string();
-    assert!(error.contains("sandbox.json") && error.contains("delete it to begin anew"), "{error}");
+    let error = Sandbox::start(with_file()).await.unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidData);
+    let error = error.to_string();
+    assert!(error.contains("not what a sandbox keeps"), "{error}");
 }
 
 #[tokio::test]
