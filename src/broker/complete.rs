@@ -140,7 +140,8 @@ impl Broker {
             tracing::error!(error = %cause, "a code could not be sent to be exchanged");
             CompleteError::UnknownState
         })?;
-        let Reply { outcome, sent_at, .. } = reply;
+        let sent_at = self.learn_time(&reply);
+        let Reply { outcome, .. } = reply;
         let answer = outcome.map_err(|cause| {
             tracing::warn!(error = %cause, "a code was not exchanged");
             CompleteError::Exchange(cause)

@@ -50,16 +50,16 @@ impl Spending {
 
 impl Broker {
     /// One flight from end to end.
-    pub(super) async fn course(&self, id: GrantId, wanting: i64, why: Why, tell: &Tell) {
+    pub(super) async fn course(&self, id: GrantId, wanting: i64, why: Why, tell: &Tell) -> RefreshOutcome {
         if self.is_storage_paused() {
-            return tell.tell(RefreshOutcome::StorageUnavailable);
+            return RefreshOutcome::StorageUnavailable;
         }
         let outcome = self.attempt(id, wanting, why, tell).await;
         if outcome == RefreshOutcome::StorageUnavailable {
             let mut not_before = self.refresher.not_before.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             *not_before = self.clock.elapsed() + STORAGE_PAUSE;
         }
-        tell.tell(outcome);
+        outcome
     }
 
     async fn attempt(&self, id: GrantId, wanting: i64, why: Why, tell: &Tell) -> RefreshOutcome {

@@ -216,9 +216,12 @@ impl Broker {
         drop(flights);
         let (broker, landing) = (self.clone(), Landing(self.clone(), id));
         tokio::spawn(async move {
-            let landing = landing;
-            broker.course(id, wanting, why, &Tell(tell)).await;
+            let (landing, tell) = (landing, Tell(tell));
+            let outcome = broker.course(id, wanting, why, &tell).await;
+            // First off the list, then told: whoever asks again now does not join a flight that has ended. One that was
+            // told before its end is still at work on the database, and stays on the list.
             drop(landing);
+            tell.tell(outcome);
         });
         flight
     }

@@ -1,0 +1,243 @@
+//! Processes that share one database, beside a sandbox that misbehaves when told to.
+
+use std::path::Path;
+use std::time::Duration;
+
+use http::StatusCode;
+use keyfob::ambient::{Clock, Entropy};
+use keyfob::broker::{
+    AppWish, AuthorizationWish, Bearer, BearerRefusal, Broker, BrokerSettings, Chosen, Credential, KeyVia, Parts,
+};
+use keyfob::domain::app::KeyHash;
+use keyfob::domain::grant::{Binding, Grant, GrantStatus};
+use keyfob::domain::id::{GrantId, UserId};
+use keyfob::domain::route::RouteTable;
+use keyfob::domain::scope::ScopeSet;
+use keyfob::domain::time::Timestamp;
+use keyfob::domain::user::Role;
+use keyfob::oauth::{Client, ClientSettings, Places, Registration, tls_config};
+use keyfob::sandbox::{Faults, Sandbox, SandboxConfig};
+use keyfob::store::Store;
+use keyfob::telemetry::{Health, Metrics};
+use keyfob::vault::{KeyFile, KeyRing, Vault};
+
+use super::browser::Provider;
+
+pub const HOUR: Duration = Duration::from_secs(3_600);
+/// How long the processes wait for the token endpoint.
+pub const TIMEOUT: Duration = Duration::from_millis(400);
+
+/// A sandbox, a data directory, a clock that obeys.
+pub struct World {
+    pub clock: Clock,
+    pub sandbox: Sandbox,
+    pub faults: Faults,
+    pub directory: tempfile::TempDir,
+    rate: u32,
+}
+
+/// One process on the world's database.
+#[derive(Clone)]
+pub struct Process {
+    pub broker: Broker,
+    pub clock: Clock,
+    http: reqwest::Client,
+    api: String,
+}
+
+/// A user's grant, and an app that may use it.
+#[derive(Clone)]
+pub struct Connected {
+    pub user: UserId,
+    pub grant: GrantId,
+    pub key: Vec<u8>,
+}
+
+/// What a call came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Called {
+    Answered(StatusCode),
+    Refused(BearerRefusal),
+}
+
+pub const OK: Called = Called::Answered(StatusCode::OK);
+
+impl World {
+    pub async fn new() -> Self {
+        Self::with(SandboxConfig { access_lifetime: HOUR, ..SandboxConfig::default() }, 30).await
+    }
+
+    pub async fn with(config: SandboxConfig, rate: u32) -> Self {
+        let clock = Clock::test(Timestamp::from_secs(1_795_000_000));
+        let sandbox = Sandbox::start(SandboxConfig { clock: clock.clone(), ..config }).await.unwrap();
+        let faults = sandbox.faults();
+        Self { clock, sandbox, faults, directory: tempfile::tempdir().unwrap(), rate }
+    }
+
+    pub fn database(&self) -> std::path::PathBuf {
+        self.directory.path().join("keyfob.db")
+    }
+
+    /// One more process, with the world's clock.
+    pub async fn process(&self) -> Process {
+        self.process_with(self.clock.clone(), "keyfob-sandbox").await
+    }
+
+    pub async fn process_with(&self, clock: Clock, client_id: &str) -> Process {
+        let api = self.sandbox.url();
+        let entropy = Entropy::system();
+        let places = Places {
+            api: api.parse().unwrap(),
+            mcp: self.sandbox.mcp_url().parse().unwrap(),
+            authorize: None,
+            token: None,
+            revoke: None,
+        };
+        let registration = Some(Registration { client_id: client_id.to_owned(), client_secret: None });
+        let tls = tls_config(None, false).unwrap();
+        let oauth = Client::new(ClientSettings { places, registration, timeout: TIMEOUT, tls }, clock.clone()).unwrap();
+        let health = Health::starting();
+        health.clear(keyfob::telemetry::Trouble::Starting);
+        let parts = Parts {
+            store: Store::open(&self.database()).await.unwrap(),
+            vault: Vault::new(ring(self.directory.path(), &entropy), entropy.clone()),
+            oauth,
+            clock: clock.clone(),
+            entropy,
+            metrics: Metrics::new(clock.clone(), health.clone()),
+            health,
+            settings: BrokerSettings {
+                public_url: "http://localhost:8700".to_owned(),
+                proxy_public_url: "http://127.0.0.1:8701".to_owned(),
+                binding: Binding {
+                    api_origin: api.clone(),
+                    mcp_origin: api.clone(),
+                    token_origin: String::new(),
+                    client_id: client_id.to_owned(),
+                },
+                provider_key: api.clone(),
+                app_rate: None,
+                refresh_rate_per_minute: self.rate,
+                token_timeout: TIMEOUT,
+                audit_keep: 24 * HOUR,
+                audit_rows: 1_000_000,
+            },
+        };
+        let broker = Broker::start(parts).await.unwrap();
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
+        Process { broker, clock, http, api }
+    }
+
+    /// Every byte of the data directory.
+    pub fn bytes(&self) -> Vec<u8> {
+        let mut all = Vec::new();
+        for entry in std::fs::read_dir(self.directory.path()).unwrap() {
+            all.extend(std::fs::read(entry.unwrap().path()).unwrap());
+        }
+        all
+    }
+}
+
+fn ring(directory: &Path, entropy: &Entropy) -> KeyRing {
+    let file = KeyFile::new(directory.join("master.keys"), None);
+    if file.exists() { KeyRing::open(file).unwrap() } else { KeyRing::create_new(file, entropy).unwrap() }
+}
+
+impl Process {
+    /// A new user's grant with an app, by consenting at the sandbox.
+    pub async fn connect(&self, name: &str, scopes: &[&str]) -> Connected {
+        let password = Some(keyfob::domain::secret::Secret::new("correct horse CANARY staple"));
+        let user = self.broker.add_user(name, Role::Admin, password).await.unwrap().id;
+        let grant = self.consent(user, None, scopes).await;
+        let scopes = ScopeSet::parse_list(&scopes.join(" ")).unwrap();
+        let wish = AppWish {
+            user,
+            name: "Dashboard".to_owned(),
+            scopes,
+            expires_in: None,
+            query_key: false,
+            grant: None,
+            rate: None,
+        };
+        let key = self.broker.make_app(wish).await.unwrap().key;
+        Connected { user, grant, key: key.expose().as_bytes().to_owned() }
+    }
+
+    pub async fn consent(&self, user: UserId, grant: Option<GrantId>, scopes: &[&str]) -> GrantId {
+        let browser = KeyHash::of(b"a browser");
+        let wish = AuthorizationWish {
+            user,
+            browser,
+            scopes: ScopeSet::parse_list(&scopes.join(" ")).unwrap(),
+            label: "Mine".to_owned(),
+            grant,
+            return_to: None,
+        };
+        let address = self.broker.begin_authorization(wish).await.unwrap();
+        let callback = Provider::new().authorize(address.as_str(), scopes).await;
+        let query = callback.split_once('?').unwrap().1;
+        self.broker.complete_authorization(query, user, browser).await.unwrap().grant.id
+    }
+
+    pub async fn grant(&self, id: GrantId) -> Grant {
+        self.broker.store.find_grant(id, None).await.unwrap().unwrap().grant
+    }
+
+    pub async fn status(&self, id: GrantId) -> GrantStatus {
+        self.grant(id).await.status
+    }
+
+    pub fn chosen(&self, key: &[u8]) -> Chosen {
+        let route = RouteTable::built_in().judge("GET", b"/api/vehicles").unwrap();
+        let permit = self.broker.caller(key, KeyVia::Header).unwrap().permit(route).unwrap();
+        self.broker.choose(&permit).unwrap().unwrap()
+    }
+
+    /// What the proxy does with `GET /api/vehicles`.
+    pub async fn call(&self, key: &[u8]) -> Called {
+        let chosen = self.chosen(key);
+        let bearer = match self.broker.bearer_now(&chosen) {
+            Some(bearer) => bearer,
+            None => match self.broker.wait_for_bearer(&chosen).await {
+                Ok(bearer) => bearer,
+                Err(refusal) => return Called::Refused(refusal),
+            },
+        };
+        let status = self.send(&bearer).await;
+        if status != StatusCode::UNAUTHORIZED {
+            return Called::Answered(status);
+        }
+        match self.broker.bearer_after_401(&chosen, &bearer).await {
+            Some(newer) => Called::Answered(self.send(&newer).await),
+            None => Called::Answered(status),
+        }
+    }
+
+    async fn send(&self, bearer: &Bearer) -> StatusCode {
+        let Credential::Header(value) = bearer.credential() else { panic!("no header") };
+        let request = self.http.get(format!("{}/api/vehicles", self.api)).header("accept", "application/json");
+        request.header("authorization", value.clone()).send().await.unwrap().status()
+    }
+
+    /// The value of a metric's line.
+    pub fn metric(&self, line: &str) -> u64 {
+        let text = self.broker.metrics.render();
+        text.lines().find_map(|found| found.strip_prefix(line)).map_or(0, |value| value.trim().parse().unwrap())
+    }
+
+    pub fn refreshes(&self, result: &str) -> u64 {
+        self.metric(&format!("keyfob_refresh_attempts_total{{result=\"{result}\"}}"))
+    }
+}
+
+/// Waits for something that will be.
+pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..400 {
+        if let Some(found) = look().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("never: {what}");
+}
