@@ -10,6 +10,7 @@ mod help;
 mod kept;
 mod keys;
 mod ops;
+mod pages;
 mod program;
 mod service_manager;
 mod settings;
