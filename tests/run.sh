@@ -67,13 +67,21 @@ step() {
   fi
 }
 
-# What test runners say of themselves in a log: cargo's, Node's, and lines like "N passed, N failed".
+# What test runners say of themselves in a log: cargo's, Node's, Python's unittest, and lines like "N passed, N failed".
 count() {
   awk '
     /^test result: / { ok += $4; bad += $6; skip += $8 }
     /^(#|ℹ) pass [0-9]+$/ { ok += $3 }
     /^(#|ℹ) fail [0-9]+$/ { bad += $3 }
     /^(#|ℹ) skipped [0-9]+$/ { skip += $3 }
+    /^Ran [0-9]+ tests? in / { ran = $2 }
+    /^(OK|FAILED)( \(.*\))?$/ {
+      lost = left = 0
+      if (match($0, /failures=[0-9]+/)) lost += substr($0, RSTART + 9, RLENGTH - 9)
+      if (match($0, /errors=[0-9]+/)) lost += substr($0, RSTART + 7, RLENGTH - 7)
+      if (match($0, /skipped=[0-9]+/)) left = substr($0, RSTART + 8, RLENGTH - 8)
+      ok += ran - lost - left; bad += lost; skip += left; ran = 0
+    }
     /^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/ { ok += $1; bad += $3; skip += $5 }
     END { printf "%d %d %d\n", ok, bad, skip }
   ' "$1"
@@ -127,11 +135,7 @@ build() { cargo test --locked --no-run && cargo build --locked; }
 
 browser() { cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && npm test; }
 
-packaging() {
-  "$python" tests/packaging/check.py
-  bash tests/packaging/proxies.sh "$python"
-  bash tests/packaging/units.sh
-}
+packaging() { "$(realpath -s "$python")" -W ignore -m unittest discover --verbose --start-directory tests/packaging; }
 
 say "Keyfob: every check ($(rustc --version), $(nproc) cores)"
 step debian 900 install_debian
@@ -154,7 +158,7 @@ if [ "$built" = yes ]; then
   step tests 1500 cargo test --locked --no-fail-fast
   suite api 600 tests/api/fuzz.sh bash tests/api/fuzz.sh "$python"
   suite browser 900 tests/browser/package.json browser
-  suite packaging 300 tests/packaging/proxies.sh packaging
+  suite packaging 300 tests/packaging/test_files.py packaging
 else
   for name in tests api browser packaging; do missing "$name" "the program could not be built"; done
 fi

@@ -78,6 +78,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Show what was called and changed, newest first.
     Audit(AuditArgs),
+    /// Ask the running service whether it is ready (exit code 1 when not), for health checks.
+    Ready,
     /// Write the completions for a shell to standard output.
     ///
     /// For bash: `keyfob completions bash > ~/.local/share/bash-completion/completions/keyfob`

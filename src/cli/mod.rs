@@ -10,8 +10,9 @@ mod flags;
 mod grant;
 mod input;
 mod keys;
-/// Tables and JSON.
+// Tables and JSON.
 pub mod output;
+mod ready;
 mod sandbox;
 mod user;
 mod values;
@@ -140,6 +141,7 @@ fn command(args: Args) -> Result<()> {
         Command::Backup(args) => with_broker(flags, async |broker| backup::run(broker, args).await),
         Command::Restore(args) => restore(flags, &args),
         Command::Audit(args) => with_broker(flags, async |broker| audit::run(broker, args).await),
+        Command::Ready => ready::run(&settings(flags, None)?),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "keyfob", &mut script);

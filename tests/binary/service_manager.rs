@@ -55,3 +55,17 @@ fn the_service_manager_is_told_of_the_start_and_of_the_stop() {
     assert_eq!(told().trim(), "STOPPING=1");
     assert_eq!(running.wait().0, Some(0));
 }
+
+#[test]
+fn a_health_check_needs_no_other_program() {
+    let place = Place::new();
+    let running = place.serve(&[]);
+    let ops = running.address("ops").to_string();
+    let ended = place.run(&["ready", "--ops-listen", &ops]);
+    assert_eq!((ended.code, ended.err.as_str()), (Some(0), ""));
+    running.signal("TERM");
+    running.wait();
+    let ended = place.run(&["ready", "--ops-listen", &ops]);
+    assert_eq!(ended.code, Some(1), "{}", ended.err);
+    assert!(ended.err.contains("Is the service running?"), "{}", ended.err);
+}
