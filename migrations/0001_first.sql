@@ -189,6 +189,8 @@ CREATE TABLE notices (
     version  INTEGER NOT NULL,
     reason   TEXT NOT NULL,
     attempts INTEGER NOT NULL,
+    -- the ways by which they were told
+    told     INTEGER NOT NULL,
     -- when another process may try; null once they were told, or once it was given up
     retry_at INTEGER
 ) STRICT;

@@ -106,6 +106,7 @@ impl App {
     pub async fn serve(self, listeners: Listeners, ready: impl FnOnce()) -> Result<(), StartError> {
         let (settings, broker) = (&self.settings, &self.broker);
         let proxy = parts::proxy(settings, self.files.connections())?;
+        let notifier = parts::notifier(settings, &broker.clock)?;
         let (stop, stopping) = watch::channel(false);
         let mut signals = Signals::listen()?;
         let metrics = &broker.metrics;
@@ -126,6 +127,9 @@ impl App {
         beside.spawn(broker.clone().follow_changes());
         beside.spawn(broker.clone().keep_house());
         beside.spawn(broker.clone().run_refreshes());
+        if !notifier.is_silent() {
+            beside.spawn(broker.clone().tell_of_grants(notifier));
+        }
 
         self.print_setup_line().await;
         broker.health.clear(Trouble::Starting);

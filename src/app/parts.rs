@@ -1,13 +1,15 @@
 //! From settings to a broker.
 
+use std::time::Duration;
+
 use super::StartError;
 use super::in_use::InUse;
 use super::open::Kept;
 use crate::ambient::{Clock, Entropy};
-use crate::broker::{Broker, BrokerSettings, Parts};
+use crate::broker::{Broker, BrokerSettings, Notifier, Parts};
 use crate::config::{Settings, Source};
 use crate::domain::grant::Binding;
-use crate::oauth::{Client, ClientSettings, Places, Registration, tls_config};
+use crate::oauth::{Client, ClientSettings, Places, Registration, Webhook, tls_config};
 use crate::proxy::ProxySettings;
 use crate::store::Store;
 use crate::telemetry::{Health, Metrics};
@@ -87,6 +89,19 @@ pub(super) fn proxy(settings: &Settings, connections: usize) -> Result<ProxySett
         .map_err(|error| StartError::Settings(error.to_string()))?;
     ProxySettings::new(settings, tls, connections).map_err(|error| StartError::Settings(error.to_string()))
 }
+
+/// Who is told when a grant needs its user; the roots trusted for the provider are not trusted for them.
+pub(super) fn notifier(settings: &Settings, clock: &Clock) -> Result<Notifier, StartError> {
+    let webhook = settings.notify_url.as_ref().map(|address| {
+        let tls = tls_config(None, address.scheme() == "https")?;
+        Webhook::new(address.clone(), tls, NOTIFY_PATIENCE, clock.clone())
+    });
+    let webhook = webhook.transpose().map_err(|error| StartError::Settings(format!("KEYFOB_NOTIFY_URL: {error}")))?;
+    Ok(Notifier { webhook, command: settings.notify_command.clone(), patience: NOTIFY_PATIENCE })
+}
+
+/// How long the address or the program may take that is told when a grant needs its user.
+const NOTIFY_PATIENCE: Duration = Duration::from_secs(10);
 
 fn broker_settings(settings: &Settings) -> BrokerSettings {
     let address = |url: &Option<url::Url>| url.as_ref().map_or("", |url| url.as_str()).to_owned();

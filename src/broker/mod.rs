@@ -18,6 +18,7 @@ mod keys;
 mod listing;
 // What other programs read.
 pub mod members;
+mod notify;
 mod passwords;
 mod pasted;
 mod refresh;
@@ -42,6 +43,7 @@ pub use complete::{CompleteError, Completed};
 pub use directory::Directory;
 pub use disconnect::{AtProvider, Disconnected};
 pub use keys::{KeyProgress, KeysError, MasterKeyUse, Retirement, Rotation, Verification};
+pub use notify::{Notifier, Told};
 pub use passwords::{BadPassword, check_new as check_password};
 pub use pasted::{PastedError, PastedWish};
 pub use refresh::{BearerRefusal, RefreshOutcome};

@@ -10,6 +10,7 @@ mod error;
 mod probe;
 mod response;
 mod transport;
+mod webhook;
 
 pub use callback::{AuthorizationError, BadCallback, Callback};
 pub use client::{Client, ClientSettings, NoRegistration, Prompt, Registration, Reply, Revocation};
@@ -18,6 +19,7 @@ pub use error::{ConfigurationFault, Doubt, Hint, TokenError, TransientFault};
 pub use probe::{PastedCheck, Probe};
 pub use response::{Claims, Oddity, TokenAnswer};
 pub use transport::{NotSent, TransportError, tls_config};
+pub use webhook::{NotTold, Webhook};
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ mod exit_codes;
 mod help;
 mod kept;
 mod keys;
+mod notify;
 mod ops;
 mod pages;
 mod program;

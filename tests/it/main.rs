@@ -7,6 +7,8 @@ mod api_description;
 mod api_grants;
 mod api_users;
 mod browser;
+mod grants;
+mod notify;
 mod program;
 mod refresh;
 mod refresh_storage;
