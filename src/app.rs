@@ -1,6 +1,7 @@
 //! The wiring: settings, then store and vault, then routers, then listeners, then an orderly end.
 
 mod accept;
+mod call;
 mod handed;
 mod harden;
 mod in_use;
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use accept::{Limits, accept};
+pub use call::{NoAnswer, OwnProxy};
 pub use harden::{Files, harden};
 pub use listen::{Listeners, bind};
 pub use open::make_directory;

@@ -2,7 +2,6 @@
 //! change touching only what changed. Filled at start, then by this process's changes at once and other processes' within a second.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,81 +9,14 @@ use tokio::sync::Mutex;
 
 use super::admission::Admission;
 use super::cell::{Bearer, GrantCell, GrantState, access_token_place, token_row};
-use crate::domain::app::Rate;
-use crate::domain::app::{App, KeyHash};
+use super::sharded::Sharded;
+use crate::domain::app::{App, KeyHash, Rate};
 use crate::domain::grant::Binding;
 use crate::domain::id::{AppId, GrantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::domain::user::User;
 use crate::store::{Change, GrantRecord, KeptKey, Store, StoreError};
 use crate::vault::Vault;
-
-const SHARDS: usize = 256;
-
-/// Hashes what is uniform already: digests and the random end of ids.
-#[derive(Default)]
-pub(super) struct Uniform(u64);
-
-impl Hasher for Uniform {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some((_, last)) = bytes.split_last_chunk::<8>() {
-            self.0 = u64::from_le_bytes(*last);
-        }
-    }
-}
-
-type Map<K, V> = HashMap<K, V, BuildHasherDefault<Uniform>>;
-
-/// A map that readers walk without a lock and writers change a 256th of at a time.
-struct Sharded<K, V>(Box<[ArcSwap<Map<K, V>>]>);
-
-impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
-    fn new() -> Self {
-        Self((0..SHARDS).map(|_| ArcSwap::default()).collect())
-    }
-
-    fn shard(&self, key: &K) -> &ArcSwap<Map<K, V>> {
-        let mut hasher = Uniform::default();
-        key.hash(&mut hasher);
-        // The map itself uses the low and the top bits.
-        &self.0[usize::try_from((hasher.finish() >> 24) & 0xff).unwrap_or(0)]
-    }
-
-    fn find<R>(&self, key: &K, read: impl FnOnce(&V) -> R) -> Option<R> {
-        self.shard(key).load().get(key).map(read)
-    }
-
-    fn put(&self, key: &K, value: Option<&V>) {
-        self.shard(key).rcu(|map| {
-            let mut map = Map::clone(map);
-            match value {
-                Some(value) => map.insert(key.clone(), value.clone()),
-                None => map.remove(key),
-            };
-            map
-        });
-    }
-
-    fn fill(&self, entries: Vec<(K, V)>) {
-        let mut maps: Vec<Map<K, V>> = (0..SHARDS).map(|_| Map::default()).collect();
-        for (key, value) in entries {
-            let mut hasher = Uniform::default();
-            key.hash(&mut hasher);
-            maps[usize::try_from((hasher.finish() >> 24) & 0xff).unwrap_or(0)].insert(key, value);
-        }
-        for (shard, map) in self.0.iter().zip(maps) {
-            shard.store(Arc::new(map));
-        }
-    }
-
-    fn values(&self) -> Vec<V> {
-        self.0.iter().flat_map(|shard| shard.load().values().cloned().collect::<Vec<_>>()).collect()
-    }
-}
 
 /// A user in memory.
 pub(super) struct UserCell {
@@ -245,6 +177,16 @@ impl Directory {
     /// Finds the app behind a key.
     pub(super) fn find_key(&self, hash: &KeyHash) -> Option<KeyedApp> {
         self.keys.find(hash, KeyedApp::clone)
+    }
+
+    /// Lets an app call with a key that is kept nowhere, as long as this process lives; false when its user is gone.
+    pub(super) fn lend(&self, app: App, hash: KeyHash) -> bool {
+        let Some(user) = self.find_user(app.user) else { return false };
+        self.live_apps.put(&app.id, Some(&()));
+        for (hash, keyed) in self.keyed(app, &user, &[KeptKey { hash, valid_until: None }], None) {
+            self.keys.put(&hash, Some(&keyed));
+        }
+        true
     }
 
     /// Whether an app is neither revoked nor gone.

@@ -15,6 +15,7 @@ mod disconnect;
 mod endpoints;
 mod housekeeping;
 mod keys;
+mod lend;
 mod listing;
 // What other programs read.
 pub mod members;
@@ -25,6 +26,7 @@ mod refresh;
 mod schedule;
 mod sessions;
 mod setup;
+mod sharded;
 mod throttle;
 mod trail;
 

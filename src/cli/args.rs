@@ -7,6 +7,7 @@ use super::admin_key::AdminKeyCommand;
 use super::app::AppCommand;
 use super::audit::AuditArgs;
 use super::backup::{BackupArgs, RestoreArgs};
+use super::call::CallArgs;
 use super::flags::SettingFlags;
 use super::grant::GrantCommand;
 use super::keys::KeysCommand;
@@ -80,6 +81,8 @@ pub enum Command {
     Audit(AuditArgs),
     /// Ask the running service whether it is ready (exit code 1 when not), for health checks.
     Ready,
+    /// Make one call to Teslascope, as an app or as a user; it is checked and recorded like every call.
+    Call(CallArgs),
     /// Write the completions for a shell to standard output.
     ///
     /// For bash: `keyfob completions bash > ~/.local/share/bash-completion/completions/keyfob`

@@ -8,7 +8,7 @@ use super::input::first_line;
 use super::output::{self, Table};
 use super::{Failure, Result, values};
 use crate::broker::members::GrantMembers;
-use crate::broker::{Broker, GrantFilter, GrantSort, ListedGrant, PastedError, PastedWish};
+use crate::broker::{Broker, GrantFilter, GrantSort, ListedGrant, PastedError, PastedWish, RefreshOutcome};
 use crate::domain::grant::{GrantKind, GrantStatus};
 use crate::domain::id::GrantId;
 use crate::domain::scope::{Scope, ScopeSet};
@@ -41,6 +41,11 @@ pub enum GrantCommand {
     /// It is checked at Teslascope at once. Example: `keyfob grant add-token --user ada --kind personal_access_token
     /// --scope vehicles < token.txt`
     AddToken(AddToken),
+    /// Refresh a grant's tokens now.
+    Refresh {
+        /// The grant's id.
+        id: GrantId,
+    },
     /// End a grant: it is revoked at Teslascope where that is possible, and its tokens are wiped here.
     Disconnect {
         /// The grant's id.
@@ -79,6 +84,7 @@ pub(super) async fn run(broker: &Broker, command: GrantCommand) -> Result<()> {
             show(&listed, json, csv)
         }
         GrantCommand::AddToken(add) => add_token(broker, add).await,
+        GrantCommand::Refresh { id } => refresh(broker, id).await,
         GrantCommand::Disconnect { id } => {
             let Some(ended) = broker.disconnect(id, None).await? else {
                 return Err(Failure::refused("There is no such grant, or it is disconnected already."));
@@ -87,6 +93,16 @@ pub(super) async fn run(broker: &Broker, command: GrantCommand) -> Result<()> {
             Ok(())
         }
     }
+}
+
+async fn refresh(broker: &Broker, id: GrantId) -> Result<()> {
+    let outcome = broker.refresh_now(id, None).await?;
+    let outcome = outcome.ok_or_else(|| Failure::refused("There is no such grant."))?;
+    if matches!(outcome, RefreshOutcome::Refreshed | RefreshOutcome::Adopted) {
+        output::note(&outcome.advice());
+        return Ok(());
+    }
+    Err(Failure::refused(outcome.advice()))
 }
 
 async fn add_token(broker: &Broker, add: AddToken) -> Result<()> {

@@ -5,6 +5,7 @@ mod app;
 mod args;
 mod audit;
 mod backup;
+mod call;
 mod demo;
 mod flags;
 mod grant;
@@ -142,6 +143,7 @@ fn command(args: Args) -> Result<()> {
         Command::Restore(args) => restore(flags, &args),
         Command::Audit(args) => with_broker(flags, async |broker| audit::run(broker, args).await),
         Command::Ready => ready::run(&settings(flags, None)?),
+        Command::Call(args) => with_app(flags, async |app| call::run(app, args).await),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "keyfob", &mut script);
@@ -155,14 +157,18 @@ fn command(args: Args) -> Result<()> {
     }
 }
 
-/// Opens the data directory, does one thing with it, and closes it.
 fn with_broker(flags: &SettingFlags, act: impl AsyncFnOnce(&Broker) -> Result<()>) -> Result<()> {
+    with_app(flags, async |app| act(&app.broker).await)
+}
+
+/// Opens the data directory, does one thing with it, and closes it.
+fn with_app(flags: &SettingFlags, act: impl AsyncFnOnce(&App) -> Result<()>) -> Result<()> {
     let files = harden();
     let settings = settings(flags, None)?;
     log::init(quiet(&settings), settings.log_format);
     runtime()?.block_on(async {
         let app = App::open(settings, files).await?;
-        let done = act(&app.broker).await;
+        let done = act(&app).await;
         app.close().await;
         done
     })

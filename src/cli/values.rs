@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use http::Method;
 
 use crate::domain::app::Rate;
 use crate::domain::audit::kind;
@@ -13,6 +14,12 @@ use crate::domain::time::parse_span;
 /// `account`, `tesla-accounts`, `vehicles`, `controls` or `mcp:use`.
 pub(super) fn scope() -> impl TypedValueParser<Value = Scope> {
     PossibleValuesParser::new(Scope::ALL.map(Scope::as_str)).try_map(|text| text.parse::<Scope>())
+}
+
+/// A method that the proxy passes on.
+pub(super) fn method() -> impl TypedValueParser<Value = Method> {
+    PossibleValuesParser::new(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
+        .try_map(|text| text.to_ascii_uppercase().parse::<Method>())
 }
 
 /// One scope, or several separated by blanks or commas.

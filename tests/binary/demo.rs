@@ -61,3 +61,67 @@ fn a_real_data_directory_gets_no_demo_user() {
     assert!(ended.code == Some(1) && ended.err.contains("no demo"), "{ended:?}");
     assert_eq!(place.run(&["user", "list"]).out.lines().count(), 2);
 }
+
+#[test]
+fn a_call_can_be_made_from_the_command_line_as_an_app_and_as_a_user() {
+    let place = Place::new();
+    let (_running, shown) = place.demo();
+    let key = shown["app_key"].as_str().unwrap();
+    let call = |arguments: &[&str]| place.run(&[&DATA, ["call"].as_slice(), arguments].concat());
+    for caller in [["--app", key], ["--user", "demo"]] {
+        let ended = call(&[&caller, ["GET", "/api/vehicles"].as_slice()].concat());
+        assert!(ended.code == Some(0) && ended.err == "HTTP 200 OK\n", "{ended:?}");
+        assert!(serde_json::from_str::<Value>(&ended.out).unwrap().is_array(), "{ended:?}");
+    }
+    let from_stdin = place.run_with_input(
+        &[&DATA, ["call", "--app", "-", "get", "/api/software"].as_slice()].concat(),
+        &format!("{key}\n"),
+    );
+    assert_eq!(from_stdin.code, Some(0), "{from_stdin:?}");
+    for (arguments, code) in [
+        (["--app", "kf_wrong", "GET", "/api/vehicles"], "invalid_app_key"),
+        (["--app", key, "POST", "/api/vehicle/1/command/honk"], "insufficient_scope"),
+        (["--user", "demo", "POST", "/api/vehicle/1/command/honk"], "no_grant"),
+        (["--user", "demo", "GET", "/api/nothing"], "unknown_endpoint"),
+    ] {
+        let ended = call(&[&arguments, ["--json"].as_slice()].concat());
+        let answer: Value = serde_json::from_str(&ended.out).unwrap();
+        assert!(ended.code == Some(1) && answer["body"]["code"] == code, "{ended:?}");
+    }
+    for arguments in [
+        ["--app", key, "FETCH", "/api/vehicles"].as_slice(),
+        &["GET", "/api/vehicles"],
+        &["--user", "demo", "GET", "http://evil.example/"],
+    ] {
+        assert_eq!(call(arguments).code, Some(2), "{arguments:?}");
+    }
+    let rows = json(&place, &["audit", "--kind", "call", "--json"]);
+    assert!(rows.as_array().unwrap().iter().filter(|row| row["decision"] == "allowed").count() >= 3, "{rows}");
+    let apps = json(&place, &["app", "list", "--json"]);
+    assert_eq!(apps.as_array().unwrap().len(), 1, "the lent key is kept nowhere");
+}
+
+#[test]
+fn a_grant_is_refreshed_and_disconnected_from_the_command_line() {
+    let place = Place::new();
+    let (_running, _) = place.demo();
+    let grant = json(&place, &["grant", "list", "--json"])[0].clone();
+    let id = grant["id"].as_str().unwrap();
+    let run = |arguments: &[&str]| place.run(&[&DATA, arguments].concat());
+    let refreshed = run(&["grant", "refresh", id]);
+    assert_eq!(refreshed.code, Some(0), "{refreshed:?}");
+    assert!(!json(&place, &["grant", "list", "--json"])[0]["refreshed_at"].is_null());
+    let token = place.run_with_input(
+        &[
+            &DATA,
+            ["grant", "add-token", "--user", "demo", "--kind", "personal_access_token", "--scope", "vehicles"]
+                .as_slice(),
+        ]
+        .concat(),
+        "not-a-token\n",
+    );
+    assert!(token.code == Some(1) && token.err.contains("does not accept"), "{token:?}");
+    assert_eq!(run(&["grant", "disconnect", id]).code, Some(0));
+    assert_eq!(run(&["grant", "disconnect", id]).code, Some(1));
+    assert_eq!(run(&["grant", "refresh", id]).code, Some(1));
+}
