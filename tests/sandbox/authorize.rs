@@ -1,5 +1,7 @@
 //! Signing in, the consent page, and what the authorization endpoint refuses.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use keyfob::domain::scope::{Scope, ScopeSet};
 use keyfob::sandbox::{Consent, Discovery, Issuer, RedirectRule, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
@@ -248,7 +250,6 @@ async fn what_was_granted_survives_a_restart_and_no_secret_is_in_the_file() {
     sandbox.stop().await;
     let kept = std::fs::read_to_string(&file).unwrap();
     assert!(!kept.contains("CANARY") && !kept.contains("eyJ"), "{kept}");
-    use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let sandbox = Sandbox::start(with_file()).await.unwrap();
     let browser = Browser::new(&sandbox);
