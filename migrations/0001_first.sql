@@ -73,6 +73,7 @@ CREATE TABLE grants (
     refresh_failures INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 CREATE INDEX grants_by_user ON grants (user);
+CREATE INDEX grants_by_status ON grants (status);
 CREATE INDEX grants_due ON grants (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX grants_by_master_key ON grants (master_key_id) WHERE master_key_id IS NOT NULL;
 

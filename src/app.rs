@@ -118,7 +118,11 @@ impl App {
         };
 
         let mut serving = JoinSet::new();
-        let ops = ops::router(broker.health.clone(), metrics.clone(), settings.ops_listen.ip().is_loopback());
+        let counted = broker.clone();
+        let ops =
+            ops::router(broker.health.clone(), metrics.clone(), settings.ops_listen.ip().is_loopback(), move || {
+                counted.count_grants_for_metrics();
+            });
         serving.spawn(accept(listeners.ops, ops, limits(64), metrics.clone(), Listener::Ops, stopping.clone()));
         let web = Web::new(broker.clone(), settings.trusted_proxies.clone()).router(crate::api::router(broker.clone()));
         serving.spawn(accept(listeners.web, web, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));

@@ -67,6 +67,7 @@ impl Broker {
         }
         let Some(record) = self.store.take_grant_secrets(id).await? else { return Ok(None) };
         self.see(Change::Grant(id)).await;
+        self.count_disconnected().await;
         let at_provider = self.revoke_at_provider(&record).await;
         let words = match at_provider {
             AtProvider::Revoked => "revoked at the provider",

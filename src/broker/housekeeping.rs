@@ -1,9 +1,11 @@
 //! What runs beside the calls: seeing other processes' changes, sweeping what is past its time, counting grants.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::Broker;
 use crate::domain::grant::GrantStatus;
+use crate::store::GrantFilter;
 
 /// How often other processes' changes are looked for.
 const LOOK: Duration = Duration::from_millis(500);
@@ -28,14 +30,13 @@ impl Broker {
         }
     }
 
-    /// Sweeps expired sessions, requests, rolled keys and old audit rows, and counts grants for the metrics.
+    /// Sweeps expired sessions, requests, rolled keys and old audit rows.
     pub async fn keep_house(self) {
         loop {
-            self.count_grants_for_metrics();
             self.sweep_once().await;
             for _ in 0..SWEEP.as_secs() / 5 {
+                self.count_disconnected().await;
                 tokio::time::sleep(Duration::from_secs(5)).await;
-                self.count_grants_for_metrics();
             }
         }
     }
@@ -59,6 +60,15 @@ impl Broker {
         }
     }
 
+    /// Memory holds no grants that were ended; how many there are is counted now and then.
+    pub(super) async fn count_disconnected(&self) {
+        let filter = GrantFilter { status: Some(GrantStatus::Disconnected), ..GrantFilter::default() };
+        match self.store.count_grants(&filter).await {
+            Ok(count) => self.disconnected.store(u64::try_from(count).unwrap_or(0), Ordering::Relaxed),
+            Err(cause) => tracing::debug!(error = %cause, "disconnected grants could not be counted"),
+        }
+    }
+
     /// Tells the metrics how many grants stand where, and when the nearest expires.
     pub fn count_grants_for_metrics(&self) {
         let now = self.clock.now();
@@ -76,6 +86,9 @@ impl Broker {
                 };
             }
         }
+        let disconnected = self.disconnected.load(Ordering::Relaxed);
+        counts[GrantStatus::ALL.iter().position(|known| *known == GrantStatus::Disconnected).unwrap_or(0)] =
+            disconnected;
         let count_of = |status| GrantStatus::ALL.iter().position(|known| *known == status).map_or(0, |at| counts[at]);
         self.metrics.grants(count_of, nearest);
     }

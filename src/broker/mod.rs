@@ -32,6 +32,7 @@ mod trail;
 
 use std::ops::Deref;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use accounts::{AccountError, SignInRefusal};
@@ -123,6 +124,8 @@ pub struct Inner {
     hasher: passwords::Hasher,
     throttle: throttle::Throttle,
     refresher: refresh::Refresher,
+    /// How many grants were ended, as last counted.
+    disconnected: AtomicU64,
 }
 
 impl Deref for Broker {
@@ -159,7 +162,17 @@ impl Broker {
         let throttle = throttle::Throttle::default();
         let rate = parts.settings.refresh_rate_per_minute;
         let refresher = refresh::Refresher::new(parts.store.path(), rate, &parts.clock, &parts.entropy);
-        let broker = Self { inner: Arc::new(Inner { parts, directory, hasher, throttle, refresher }), trail };
+        let broker = Self {
+            inner: Arc::new(Inner {
+                parts,
+                directory,
+                hasher,
+                throttle,
+                refresher,
+                disconnected: AtomicU64::default(),
+            }),
+            trail,
+        };
         broker.take_in_spills().await;
         broker.settle_endpoints().await;
         Ok(broker)

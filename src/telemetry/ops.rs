@@ -1,5 +1,7 @@
 //! The listener for operators: `/healthz`, `/readyz`, `/metrics`, and nothing else.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST};
@@ -16,12 +18,18 @@ struct Ops {
     health: Health,
     metrics: Metrics,
     loopback_only: bool,
+    count: Arc<dyn Fn() + Send + Sync>,
 }
 
-/// The routes. Listening on loopback, it answers to loopback names only, so that no web page can read the metrics by
+/// The routes; `count` brings what is only counted when it is asked for up to date. Listening on loopback, it answers to loopback names only, so that no web page can read the metrics by
 /// pointing a name of its own here.
-pub fn router(health: Health, metrics: Metrics, loopback_only: bool) -> Router {
-    let ops = Ops { health, metrics, loopback_only };
+pub fn router(
+    health: Health,
+    metrics: Metrics,
+    loopback_only: bool,
+    count: impl Fn() + Send + Sync + 'static,
+) -> Router {
+    let ops = Ops { health, metrics, loopback_only, count: Arc::new(count) };
     Router::new()
         .route("/healthz", get(async || plain(StatusCode::OK, "ok\n")))
         .route("/readyz", get(ready))
@@ -44,6 +52,7 @@ async fn ready(State(ops): State<Ops>) -> Response {
 }
 
 async fn metrics_text(State(ops): State<Ops>) -> Response {
+    (ops.count)();
     let mut response = ops.metrics.render().into_response();
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(exposition::CONTENT_TYPE));
     response
@@ -82,7 +91,7 @@ mod tests {
     async fn ask(health: &Health, method: &str, path: &str, host: &str) -> (u16, String) {
         let metrics = Metrics::new(Clock::system(), health.clone());
         let request = Request::builder().method(method).uri(path).header(HOST, host).body(Body::empty()).unwrap();
-        let response = router(health.clone(), metrics, true).oneshot(request).await.unwrap();
+        let response = router(health.clone(), metrics, true, || ()).oneshot(request).await.unwrap();
         let status = response.status().as_u16();
         (status, String::from_utf8(to_bytes(response.into_body(), 1 << 20).await.unwrap().to_vec()).unwrap())
     }
