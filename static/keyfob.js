@@ -51,6 +51,11 @@
     setTimeout(function () { delete form.dataset.sent; }, 4000);
   });
 
+  // A code that was refused is worth nothing, and need not stand in the address either.
+  if (/\/oauth\/callback$/.test(location.pathname) && location.search) {
+    history.replaceState(null, '', location.pathname);
+  }
+
   // What is asked, beside the button, follows the ticks.
   var summary = document.getElementById('asked');
   if (summary) {

@@ -12,7 +12,7 @@ use super::guard::see_other;
 use super::moment::Moment;
 use super::problem::Problem;
 use super::rows::{AppRow, GrantRow};
-use super::scopes::{ScopeRow, rows, ticked};
+use super::scopes::{ORDER, ScopeRow, rows, ticked};
 use super::visit::{Posted, Refused, SignedIn};
 use crate::broker::{AppFilter, AuthorizationWish, RefreshOutcome};
 use crate::domain::grant::{Grant, GrantKind, GrantStatus, ScopesSource};
@@ -62,7 +62,7 @@ async fn page_of(visit: &SignedIn, grant: &Grant, scope: Field) -> Result<GrantP
     let filter = AppFilter { user: Some(visit.user.id), limit: 500, ..AppFilter::default() };
     let mut apps = visit.web.broker.list_apps(&filter).await?;
     apps.retain(|record| record.app.reaches(grant));
-    let matrix = Scope::ALL.into_iter().map(|scope| Row {
+    let matrix = ORDER.into_iter().map(|scope| Row {
         name: scope.as_str(),
         risk: scope.risk().word(),
         requested: grant.scopes_requested.contains(scope),

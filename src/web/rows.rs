@@ -32,7 +32,7 @@ impl GrantRow {
             last_used: Moment::maybe(grant.last_used_at, now),
             expires: Moment::maybe(grant.expires_at.filter(|_| grant.status != GrantStatus::Disconnected), now),
             expiry_word: match (renews, past) {
-                (true, false) => "Token renewed by itself before it expires",
+                (true, false) => "Renews by itself before",
                 (_, true) => "Expired",
                 (false, false) => "Expires",
             },

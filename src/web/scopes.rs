@@ -31,7 +31,9 @@ pub(crate) fn rows(ticked: ScopeSet, held: ScopeSet) -> Vec<ScopeRow> {
     ORDER.into_iter().map(|scope| ScopeRow::of(scope, ticked, held)).collect()
 }
 
-const ORDER: [Scope; 5] = [Scope::Vehicles, Scope::Account, Scope::TeslaAccounts, Scope::McpUse, Scope::Controls];
+/// The harmless one first, the commands last.
+pub(crate) const ORDER: [Scope; 5] =
+    [Scope::Vehicles, Scope::Account, Scope::TeslaAccounts, Scope::McpUse, Scope::Controls];
 
 /// What apps can be good for with it.
 const fn gain(scope: Scope) -> &'static str {

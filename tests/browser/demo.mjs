@@ -99,11 +99,15 @@ export async function signIn(page, demo) {
   await page.waitForURL(`${demo.web}/`);
 }
 
-/// The sandbox's side: chooses an account if asked, then presses a button of the consent page.
+/// The sandbox's side: chooses an account if asked, then presses a button of the consent page. Like Teslascope, it asks
+/// nothing where the person granted all of it before, and sends back at once.
 export async function consent(page, demo, button = 'Authorize') {
-  await page.waitForURL(`${demo.sandbox}/**`);
+  await page.waitForURL((address) => address.origin === demo.sandbox || address.pathname !== '/connect');
+  if (!page.url().startsWith(demo.sandbox)) { return; }
   if (new URL(page.url()).pathname === '/login') {
     await page.getByRole('button').first().click();
+    await page.waitForURL((address) => address.pathname !== '/login');
+    if (!page.url().startsWith(demo.sandbox)) { return; }
   }
   await page.getByRole('button', { name: button }).click();
   await page.waitForURL(`${demo.web}/**`);

@@ -99,7 +99,7 @@ export async function furnish(browser, demo) {
         await at.getByLabel('Key valid for').fill('soon');
         await at.getByRole('button', { name: 'Make app' }).click();
       },
-      'denied': (at) => connect(at, demo, ['tesla-accounts'], 'Denied', 'Cancel'),
+      denied: (at) => connect(at, demo, ['tesla-accounts'], 'Denied', 'Cancel'),
       'empty-filter': (at) => at.goto(`${demo.web}/admin/grants?user=grace`),
     },
   };
