@@ -5,6 +5,7 @@
 mod backup;
 mod commands;
 mod demo;
+mod documents;
 mod exit_codes;
 mod help;
 mod kept;

@@ -34,7 +34,7 @@ class Service:
         self.path = pathlib.Path(self.directory.name)
         self.arguments = arguments or ("serve",)
         listeners = {f"KEYFOB_{name}_LISTEN": "127.0.0.1:0" for name in ("WEB", "PROXY", "OPS", "SANDBOX")}
-        self.environment = environment(**{**listeners, "KEYFOB_LOG_FORMAT": "json", **settings})
+        self.environment = environment(**{**listeners, "KEYFOB_LOG_FORMAT": "json", "KEYFOB_LOG": "info", **settings})
 
     def run(self, *arguments, given=""):
         """Runs a command beside the service and answers what it printed."""
