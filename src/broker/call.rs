@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::Broker;
-use super::admission::RateLimited;
+use super::admission::{RateLimited, Running};
 use super::cell::{Bearer, GrantCell, GrantState};
 use super::directory::KeyedApp;
 use crate::domain::app::{APP_KEY_PREFIX, App, KeyHash, has_key_form};
@@ -138,6 +138,12 @@ impl Broker {
     /// When to try again.
     pub fn admit(&self, permit: &Permit) -> Result<(), RateLimited> {
         permit.keyed.admission.admit()
+    }
+
+    /// Counts the call among those of its app that run; nothing when too many run already.
+    #[must_use]
+    pub fn begin_call(&self, permit: &Permit) -> Option<Running> {
+        permit.keyed.admission.begin()
     }
 
     /// Which grant serves this call: a usable one before one that needs its user, a bearer before a legacy key, then the

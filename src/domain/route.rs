@@ -10,8 +10,8 @@ use super::scope::Scope;
 
 mod extra;
 mod methods;
-#[cfg(test)]
-mod oracle;
+#[cfg(any(test, fuzzing))]
+pub mod oracle;
 mod path;
 mod table;
 #[cfg(test)]

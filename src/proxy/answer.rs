@@ -22,6 +22,7 @@ pub(super) struct Answer {
     ending: Option<Ending>,
 }
 
+#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and a box for it would cost every call")]
 enum Source {
     Whole(Option<Bytes>),
     Provider { body: Received, echo: Echo, lease: Lease, over: bool },

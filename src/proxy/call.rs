@@ -20,6 +20,7 @@ use super::pulse::{Patience, Pulse};
 use super::refusal::Refusal;
 use super::settings::{Base, ProxySettings};
 use super::wire;
+use crate::broker::admission::Running;
 use crate::broker::{Broker, Caller, Chosen, GrantRefusal, KeyRefusal, Permit};
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::query::{QueryVerdict, judge_query};
@@ -51,6 +52,8 @@ pub(super) struct Allowed {
     pub(super) permit: Permit,
     pub(super) query: QueryVerdict,
     pub(super) chosen: Option<Chosen>,
+    /// Counts the call among those of its app while it runs.
+    pub(super) running: Running,
 }
 
 impl Desk {
@@ -209,6 +212,7 @@ impl Desk {
         }
         let permit = caller.permit(route.clone()).map_err(Refusal::InsufficientScope)?;
         self.broker.admit(&permit).map_err(|limited| Refusal::RateLimited(limited.retry_after))?;
+        let running = self.broker.begin_call(&permit).ok_or(Refusal::TooManyAtOnce)?;
         if body.size_hint().lower() > self.max_body {
             return Err(Refusal::TooLarge { limit: self.max_body });
         }
@@ -217,7 +221,7 @@ impl Desk {
         if let (Some(event), Some(chosen)) = (ending.event(), &chosen) {
             event.grant = Some(chosen.grant());
         }
-        Ok(Allowed { permit, query, chosen })
+        Ok(Allowed { permit, query, chosen, running })
     }
 
     fn choose(&self, permit: &Permit, need: Need) -> Result<Option<Chosen>, Refusal> {

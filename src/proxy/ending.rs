@@ -14,7 +14,7 @@ use crate::domain::route::Need;
 /// The row that a call leaves in the audit trail.
 enum Row {
     /// To be written when the call is over.
-    Later(Box<AuditEvent>),
+    Later(AuditEvent),
     /// On disk since before the command was sent.
     Command(CommandTicket),
 }
@@ -35,7 +35,7 @@ pub(super) struct Ending {
 
 impl Ending {
     pub(super) fn new(broker: Broker, pulse: Arc<Pulse>, event: AuditEvent, began: Duration) -> Self {
-        let row = Some(Row::Later(Box::new(event)));
+        let row = Some(Row::Later(event));
         Self { broker, pulse, row, need: None, decision: "aborted", status: None, began, sent: None, down: 0 }
     }
 
@@ -55,7 +55,7 @@ impl Ending {
     /// Takes the row out to be put on disk.
     pub(super) fn take_event(&mut self) -> Option<AuditEvent> {
         match self.row.take() {
-            Some(Row::Later(event)) => Some(*event),
+            Some(Row::Later(event)) => Some(event),
             other => {
                 self.row = other;
                 None
@@ -70,7 +70,7 @@ impl Ending {
 
     /// The row could not be put on disk.
     pub(super) fn put_back(&mut self, event: AuditEvent) {
-        self.row = Some(Row::Later(Box::new(event)));
+        self.row = Some(Row::Later(event));
     }
 
     /// A body goes up.
@@ -117,7 +117,7 @@ impl Drop for Ending {
         match self.row.take() {
             Some(Row::Later(mut event)) => {
                 complete(&mut event);
-                self.broker.trail().record(*event);
+                self.broker.trail().record(event);
             }
             Some(Row::Command(ticket)) => ticket.complete(complete),
             None => {}

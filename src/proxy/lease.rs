@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::call::Allowed;
 use super::pulse::{Pulse, Wait};
+use crate::broker::admission::Running;
 use crate::broker::{Broker, Chosen, Permit};
 
 /// How often a running call is looked at.
@@ -17,13 +18,14 @@ pub(super) struct Lease {
     chosen: Option<Chosen>,
     pulse: Arc<Pulse>,
     since: Wait,
+    _running: Running,
 }
 
 impl Lease {
     pub(super) fn new(broker: Broker, allowed: Allowed, pulse: Arc<Pulse>) -> Self {
         let since = Wait::default();
         since.restart(&pulse);
-        Self { broker, permit: allowed.permit, chosen: allowed.chosen, pulse, since }
+        Self { broker, permit: allowed.permit, chosen: allowed.chosen, pulse, since, _running: allowed.running }
     }
 
     /// Whether the call may go on, as of the last look; looks again when that was a while ago.

@@ -5,7 +5,7 @@ use keyfob::domain::grant::GrantKind;
 use keyfob::domain::scope::{Scope, ScopeSet};
 
 use super::provider::{Script, answer, ok};
-use super::world::{TOKEN, World, unauthenticated};
+use super::world::{TOKEN, World, tokens, unauthenticated};
 
 #[tokio::test]
 async fn the_narrowest_grant_serves_and_a_tied_app_has_its_own() {
@@ -122,4 +122,76 @@ async fn a_connection_that_the_provider_closed_meanwhile_is_not_used_again() {
         world.provider.until(|provider| provider.closed() == provider.connections()).await;
         assert_eq!(world.call("POST", "/api/account", &["Content-Length: 0"]).await.status, 200);
     }
+}
+
+async fn refreshable() -> World {
+    let mut world = World::bare(&[], |_| {}).await;
+    world.oauth_grant(ScopeSet::ALL, "old-token").await;
+    world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+    world
+}
+
+fn story(world: &World) -> Vec<String> {
+    let seen = world.provider.seen();
+    let said = |seen: &super::provider::Seen| seen.values("authorization").join("").replace("Bearer ", " ");
+    seen.iter().map(|seen| format!("{}{}", seen.target(), said(seen))).collect()
+}
+
+#[tokio::test]
+async fn a_401_brings_one_refresh_and_the_call_once_more() {
+    for (method, target, framing, body) in [
+        ("GET", "/api/vehicles", "Accept: */*", String::new()),
+        ("GET", "/api/vehicle/c/command/honkHorn", "Accept: */*", String::new()),
+        ("POST", "/api/account", "Content-Length: 65536", "x".repeat(65_536)),
+        ("POST", "/api/account", "Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r\n".to_owned()),
+    ] {
+        let world = refreshable().await;
+        for bytes in [unauthenticated(), tokens("new-token"), ok("done")] {
+            world.provider.will_answer(bytes);
+        }
+        let mut client = world.client().await;
+        client.send(world.head(method, target, &[framing]) + &body).await;
+        assert_eq!(client.response().await.text(), "done");
+        assert_eq!(
+            story(&world),
+            [format!("{target} old-token"), "/oauth/token".to_owned(), format!("{target} new-token")]
+        );
+        let seen = world.provider.seen();
+        assert_eq!(seen[0].body, seen[2].body);
+        world.provider.forget();
+        assert_eq!(world.get("/api/vehicles").await.status, 200);
+        assert_eq!(story(&world), ["/api/vehicles new-token"]);
+    }
+}
+
+#[tokio::test]
+async fn the_login_page_in_place_of_a_401_brings_a_refresh_too() {
+    let world = refreshable().await;
+    for bytes in [answer("302 Found", &[("location", "/login")], "<html>"), tokens("new-token"), ok("done")] {
+        world.provider.will_answer(bytes);
+    }
+    assert_eq!(world.get("/api/vehicles").await.text(), "done");
+}
+
+#[tokio::test]
+async fn a_second_401_is_passed_on_and_a_third_call_is_not_made() {
+    let world = refreshable().await;
+    for bytes in [unauthenticated(), tokens("new-token"), unauthenticated()] {
+        world.provider.will_answer(bytes);
+    }
+    let got = world.get("/api/vehicles").await;
+    assert_eq!((got.status, got.values("keyfob-error").len()), (401, 0));
+    assert_eq!(story(&world), ["/api/vehicles old-token", "/oauth/token", "/api/vehicles new-token"]);
+}
+
+#[tokio::test]
+async fn a_body_that_was_not_kept_is_not_sent_again_but_the_next_call_has_the_new_token() {
+    let world = refreshable().await;
+    world.provider.will_answer(unauthenticated());
+    world.provider.will_answer(tokens("new-token"));
+    let mut client = world.client().await;
+    client.send(world.head("POST", "/api/account", &["Content-Length: 65537"]) + &"x".repeat(65_537)).await;
+    assert_eq!(client.response().await.status, 401);
+    assert_eq!(world.get("/api/vehicles").await.status, 200);
+    assert_eq!(story(&world), ["/api/account old-token", "/oauth/token", "/api/vehicles new-token"]);
 }

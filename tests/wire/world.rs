@@ -4,15 +4,16 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use keyfob::ambient::{Clock, Entropy};
-use keyfob::broker::{AppWish, Broker, BrokerSettings, MadeApp, Parts, PastedWish};
+use keyfob::broker::{AppWish, AuthorizationWish, Broker, BrokerSettings, MadeApp, Parts, PastedWish};
 use keyfob::config::{Given, Settings};
+use keyfob::domain::app::KeyHash;
 use keyfob::domain::grant::{Binding, Grant, GrantKind};
 use keyfob::domain::id::UserId;
 use keyfob::domain::scope::ScopeSet;
 use keyfob::domain::secret::Secret;
 use keyfob::domain::time::Timestamp;
 use keyfob::domain::user::Role;
-use keyfob::oauth::{Client as OauthClient, ClientSettings, Places, tls_config};
+use keyfob::oauth::{Client as OauthClient, ClientSettings, Places, Registration, tls_config};
 use keyfob::proxy::{self, ProxySettings};
 use keyfob::store::Store;
 use keyfob::telemetry::{Health, Metrics};
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 use super::client::{Client, Got};
 use super::provider::{Provider, answer};
 
+const CLIENT: &str = "keyfob-client";
 pub const TOKEN: &str = "eyJ0eXAi.CANARY-access-token.c2lnbmF0dXJl";
 
 pub struct World {
@@ -68,6 +70,9 @@ impl World {
             ("KEYFOB_TESLASCOPE_URL".to_owned(), origin.clone()),
             ("KEYFOB_TESLASCOPE_MCP_URL".to_owned(), format!("{origin}/ai/mcp")),
             ("KEYFOB_ALLOWED_ORIGINS".to_owned(), "https://page.example".to_owned()),
+            ("KEYFOB_OAUTH_CLIENT_ID".to_owned(), CLIENT.to_owned()),
+            ("KEYFOB_OAUTH_AUTHORIZE_URL".to_owned(), format!("{origin}/oauth/authorize")),
+            ("KEYFOB_OAUTH_TOKEN_URL".to_owned(), format!("{origin}/oauth/token")),
         ];
         environment.extend(set.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let given = Given {
@@ -94,6 +99,19 @@ impl World {
         let wish = PastedWish { user: self.user, kind, scopes, label: label.to_owned(), secret };
         let (grant, _) = self.broker.add_pasted_token(wish).await.unwrap();
         grant
+    }
+
+    /// A grant that can be refreshed, given in a browser; its first access token is `first`.
+    pub async fn oauth_grant(&self, scopes: ScopeSet, first: &str) {
+        let browser = KeyHash::of(b"browser");
+        let label = "oauth".to_owned();
+        let wish = AuthorizationWish { user: self.user, browser, scopes, label, grant: None, return_to: None };
+        let address = self.broker.begin_authorization(wish).await.unwrap();
+        let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
+        self.provider.will_answer(tokens(first));
+        let query = format!("code=c&state={state}");
+        self.broker.complete_authorization(&query, self.user, browser).await.unwrap();
+        self.provider.forget();
     }
 
     pub async fn app(&self, scopes: ScopeSet) -> MadeApp {
@@ -166,13 +184,14 @@ async fn broker(directory: &tempfile::TempDir, settings: &Settings, clock: &Cloc
     let places = Places {
         api: settings.teslascope_url.url().clone(),
         mcp: settings.teslascope_mcp_url.url().clone(),
-        authorize: None,
-        token: None,
+        authorize: settings.oauth_authorize_url.clone(),
+        token: settings.oauth_token_url.clone(),
         revoke: None,
     };
     let timeout = Duration::from_secs(5);
+    let registration = Some(Registration { client_id: CLIENT.to_owned(), client_secret: None });
     let tls = tls_config(None, false).unwrap();
-    let oauth = OauthClient::new(ClientSettings { places, registration: None, timeout, tls }, clock.clone()).unwrap();
+    let oauth = OauthClient::new(ClientSettings { places, registration, timeout, tls }, clock.clone()).unwrap();
     let ring = KeyRing::create_new(KeyFile::new(directory.path().join("master.keys"), None), entropy).unwrap();
     let store = Store::open(&directory.path().join("keyfob.db")).await.unwrap();
     let health = Health::starting();
@@ -191,7 +210,7 @@ async fn broker(directory: &tempfile::TempDir, settings: &Settings, clock: &Cloc
                 api_origin: settings.teslascope_url.origin(),
                 mcp_origin: settings.teslascope_mcp_url.origin(),
                 token_origin: String::new(),
-                client_id: String::new(),
+                client_id: CLIENT.to_owned(),
             },
             provider_key: settings.teslascope_url.origin(),
             app_rate: settings.app_rate,
@@ -202,6 +221,14 @@ async fn broker(directory: &tempfile::TempDir, settings: &Settings, clock: &Cloc
         },
     };
     Broker::start(parts).await.unwrap()
+}
+
+/// What the token endpoint answers.
+pub fn tokens(access_token: &str) -> Vec<u8> {
+    let body = format!(
+        "{{\"token_type\":\"Bearer\",\"expires_in\":31536000,\"access_token\":\"{access_token}\",\"refresh_token\":\"refresh-{access_token}\"}}"
+    );
+    answer("200 OK", &[("content-type", "application/json")], &body)
 }
 
 /// What the provider says to a token that it does not take.

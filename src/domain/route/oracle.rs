@@ -7,10 +7,11 @@ use super::Need;
 use crate::domain::scope::Scope;
 
 /// A path as somebody reads it: decoded segments.
-pub(super) type Reading = Vec<Vec<u8>>;
+pub type Reading = Vec<Vec<u8>>;
 
 /// What each reader makes of the path.
-pub(super) fn readings(raw: &[u8]) -> Vec<(&'static str, Reading)> {
+#[must_use]
+pub fn readings(raw: &[u8]) -> Vec<(&'static str, Reading)> {
     let mut readings = vec![("rfc3986", rfc3986(raw)), ("nginx", nginx(raw)), ("laravel", laravel(raw))];
     if let Some(reading) = whatwg(raw) {
         readings.push(("whatwg", reading));
@@ -103,7 +104,8 @@ fn decoded(text: &[u8]) -> Vec<u8> {
 }
 
 /// The table once more, in the plainest way: what a reading needs, or nothing when it is in no row.
-pub(super) fn need(reading: &Reading) -> Option<Need> {
+#[must_use]
+pub fn need(reading: &[Vec<u8>]) -> Option<Need> {
     let mut segments: Vec<&[u8]> = reading.iter().map(Vec::as_slice).collect();
     if segments.len() > 1 && segments.last().is_some_and(|last| last.is_empty()) {
         segments.pop();

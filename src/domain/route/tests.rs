@@ -269,7 +269,12 @@ fn hostile_path() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    // Seconds as it stands; PROPTEST_CASES=100000000 runs for many minutes.
+    #![proptest_config(ProptestConfig {
+        cases: ProptestConfig::default().cases.max(20_000),
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    })]
     #[test]
     fn the_judge_decides_as_every_reader_would(raw in hostile_path()) {
         agree(&raw)?;
