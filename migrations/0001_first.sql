@@ -72,7 +72,7 @@ CREATE TABLE grants (
     -- refreshes that failed since the last that did not
     refresh_failures INTEGER NOT NULL DEFAULT 0
 ) STRICT;
-CREATE INDEX grants_by_user ON grants (user);
+CREATE INDEX grants_by_user ON grants (user, label);
 CREATE INDEX grants_by_status ON grants (status);
 CREATE INDEX grants_due ON grants (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX grants_by_master_key ON grants (master_key_id) WHERE master_key_id IS NOT NULL;
@@ -120,7 +120,8 @@ CREATE TABLE apps (
     expires_at   INTEGER,
     revoked_at   INTEGER
 ) STRICT;
-CREATE INDEX apps_by_user ON apps (user);
+-- with what the count of the apps that reach a grant looks at
+CREATE INDEX apps_by_user ON apps (user, revoked_at, grant_id, scopes);
 CREATE INDEX apps_by_grant ON apps (grant_id) WHERE grant_id IS NOT NULL;
 
 CREATE TABLE app_keys (
@@ -163,6 +164,8 @@ CREATE TABLE audit (
 -- index costs every call. A user's calls are found by their apps.
 CREATE INDEX audit_by_app ON audit (app, id) WHERE app IS NOT NULL;
 CREATE INDEX audit_by_user ON audit (user, id) WHERE app IS NULL AND user IS NOT NULL;
+-- Changes, which are few among the calls.
+CREATE INDEX audit_of_changes ON audit (kind, id) WHERE kind <> 'call';
 
 -- Master keys that are about to leave the key file, or have. Nothing is kept under them any more: a process that sealed
 -- something a moment before is refused, since after the drop it would never open again.

@@ -254,7 +254,10 @@ impl Store {
         }
         if let Some(search) = filter.search.as_deref().filter(|text| !text.is_empty()) {
             query.push(" AND (instr(lower(a.name), ").push_bind(search.to_lowercase());
-            query.push(") > 0 OR instr(u.name_folded, ").push_bind(search.to_lowercase()).push(") > 0)");
+            query
+                .push(") > 0 OR a.user IN (SELECT id FROM users WHERE instr(name_folded, ")
+                .push_bind(search.to_lowercase());
+            query.push(") > 0))");
         }
         if let Some(after) = &filter.after {
             query.push(" AND a.id > ").push_bind(after.as_bytes().to_vec());

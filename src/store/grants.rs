@@ -1,13 +1,12 @@
 //! Grants and their sealed tokens.
 
 use sqlx::sqlite::SqliteRow;
-use sqlx::{QueryBuilder, Sqlite};
 
 use super::columns::{Columns, bits, key};
 use super::{Result, Store, Tx};
-use crate::domain::grant::{Binding, ConsentReason, Grant, GrantStatus, ScopesSource};
+use crate::domain::grant::{Binding, ConsentReason, Grant, ScopesSource};
 use crate::domain::id::{GrantId, UserId};
-use crate::domain::scope::{Scope, ScopeSet};
+use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{AccessToken, DataKey, RefreshToken, Sealed};
 use crate::domain::time::Timestamp;
 use crate::domain::user::Label;
@@ -68,52 +67,6 @@ pub enum Swap {
     Outrun,
     /// The grant was ended meanwhile: never bring it back.
     Gone,
-}
-
-/// Which grants a listing shows.
-#[derive(Clone, Debug, Default)]
-pub struct GrantFilter {
-    /// Of this user.
-    pub user: Option<UserId>,
-    /// Whose granted scopes hold this one.
-    pub scope: Option<Scope>,
-    /// With this status.
-    pub status: Option<GrantStatus>,
-    /// Whose label or user's name contains this.
-    pub search: Option<String>,
-    /// In this order.
-    pub sort: GrantSort,
-    /// From after this many rows.
-    pub offset: u32,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// The orders of a listing.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum GrantSort {
-    /// Those that need their user first, then newest first.
-    #[default]
-    Attention,
-    /// By user, then label.
-    User,
-    /// Newest first.
-    Created,
-    /// Last used first.
-    LastUsed,
-    /// First to expire first.
-    Expires,
-}
-
-/// A grant in a listing.
-#[derive(Clone, Debug)]
-pub struct ListedGrant {
-    /// The grant.
-    pub grant: Grant,
-    /// Its user's name.
-    pub user_name: String,
-    /// How many live apps can reach it.
-    pub apps: i64,
 }
 
 /// Reads a grant's columns.
@@ -328,47 +281,6 @@ impl Store {
         let rows = sqlx::query("SELECT * FROM grants WHERE status <> 'disconnected'").fetch_all(&self.read).await?;
         rows.iter().map(record).collect()
     }
-
-    /// A page of the listing.
-    ///
-    /// # Errors
-    /// [`super::StoreError`]
-    pub async fn list_grants(&self, filter: &GrantFilter) -> Result<Vec<ListedGrant>> {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT g.*, u.name AS user_name, (SELECT count(*) FROM apps a WHERE a.user = g.user AND a.revoked_at IS NULL \
-             AND (a.grant_id IS NULL OR a.grant_id = g.id) AND a.scopes & g.scopes_granted <> 0) AS apps \
-             FROM grants g JOIN users u ON u.id = g.user",
-        );
-        narrow(&mut query, filter);
-        query.push(match filter.sort {
-            GrantSort::Attention => " ORDER BY g.status <> 'needs_consent', g.status = 'disconnected', g.id DESC",
-            GrantSort::User => " ORDER BY u.name_folded, g.label, g.id",
-            GrantSort::Created => " ORDER BY g.id DESC",
-            GrantSort::LastUsed => " ORDER BY g.last_used_at DESC NULLS LAST, g.id",
-            GrantSort::Expires => " ORDER BY g.expires_at NULLS LAST, g.id",
-        });
-        query.push(" LIMIT ").push_bind(i64::from(filter.limit)).push(" OFFSET ").push_bind(i64::from(filter.offset));
-        let rows = query.build().fetch_all(&self.read).await?;
-        rows.iter()
-            .map(|row| {
-                Ok(ListedGrant {
-                    grant: grant(row)?,
-                    user_name: Columns(row).text("user_name")?,
-                    apps: Columns(row).int("apps")?,
-                })
-            })
-            .collect()
-    }
-
-    /// How many grants a filter lets through.
-    ///
-    /// # Errors
-    /// [`super::StoreError`]
-    pub async fn count_grants(&self, filter: &GrantFilter) -> Result<i64> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM grants g JOIN users u ON u.id = g.user");
-        narrow(&mut query, filter);
-        Ok(query.build_query_scalar().fetch_one(&self.read).await?)
-    }
 }
 
 /// Why a conditional write found nothing to write to.
@@ -379,21 +291,4 @@ pub(super) async fn missed(tx: &mut Tx, id: GrantId) -> Result<Swap> {
         None | Some("disconnected") => Swap::Gone,
         Some(_) => Swap::Outrun,
     })
-}
-
-fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
-    query.push(" WHERE true");
-    if let Some(user) = &filter.user {
-        query.push(" AND g.user = ").push_bind(user.as_bytes().to_vec());
-    }
-    if let Some(scope) = filter.scope {
-        query.push(" AND g.scopes_granted & ").push_bind(bits(ScopeSet::of(scope))).push(" <> 0");
-    }
-    if let Some(status) = filter.status {
-        query.push(" AND g.status = ").push_bind(status.as_str());
-    }
-    if let Some(search) = filter.search.as_deref().filter(|text| !text.is_empty()) {
-        query.push(" AND (instr(lower(g.label), ").push_bind(search.to_lowercase());
-        query.push(") > 0 OR instr(u.name_folded, ").push_bind(search.to_lowercase()).push(") > 0)");
-    }
 }

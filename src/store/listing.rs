@@ -26,6 +26,52 @@ pub struct GrantsAfter {
     pub limit: u32,
 }
 
+/// Which grants a listing shows.
+#[derive(Clone, Debug, Default)]
+pub struct GrantFilter {
+    /// Of this user.
+    pub user: Option<UserId>,
+    /// Whose granted scopes hold this one.
+    pub scope: Option<Scope>,
+    /// With this status.
+    pub status: Option<GrantStatus>,
+    /// Whose label or user's name contains this.
+    pub search: Option<String>,
+    /// In this order.
+    pub sort: GrantSort,
+    /// From after this many rows.
+    pub offset: u32,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// The orders of a listing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GrantSort {
+    /// Those that need their user first, then newest first.
+    #[default]
+    Attention,
+    /// By user, then label.
+    User,
+    /// Newest first.
+    Created,
+    /// Last used first.
+    LastUsed,
+    /// First to expire first.
+    Expires,
+}
+
+/// A grant in a listing.
+#[derive(Clone, Debug)]
+pub struct ListedGrant {
+    /// The grant.
+    pub grant: Grant,
+    /// Its user's name.
+    pub user_name: String,
+    /// How many live apps can reach it.
+    pub apps: i64,
+}
+
 const GRANTS: &str = "SELECT g.*, u.name AS user_name FROM grants g JOIN users u ON u.id = g.user";
 
 fn with_user_name(row: &SqliteRow) -> Result<(Grant, String)> {
@@ -72,5 +118,68 @@ impl Store {
             found.extend(rows.iter().map(with_user_name).collect::<Result<Vec<_>>>()?);
         }
         Ok(found)
+    }
+
+    /// A page of the listing. The rows are found first, so that apps are counted for those that are shown only.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn list_grants(&self, filter: &GrantFilter) -> Result<Vec<ListedGrant>> {
+        let order = match filter.sort {
+            GrantSort::Attention => " ORDER BY g.status <> 'needs_consent', g.status = 'disconnected', g.id DESC",
+            GrantSort::User => " ORDER BY u.name_folded, g.label, g.id",
+            GrantSort::Created => " ORDER BY g.id DESC",
+            GrantSort::LastUsed => " ORDER BY g.last_used_at DESC NULLS LAST, g.id",
+            GrantSort::Expires => " ORDER BY g.expires_at NULLS LAST, g.id",
+        };
+        let mut query = QueryBuilder::<Sqlite>::new(
+            "SELECT g.*, u.name AS user_name, (SELECT count(*) FROM apps a WHERE a.user = g.user AND a.revoked_at IS NULL \
+             AND (a.grant_id IS NULL OR a.grant_id = g.id) AND a.scopes & g.scopes_granted <> 0) AS apps FROM (SELECT g.id AS found ",
+        );
+        narrow(&mut query, filter);
+        query.push(order);
+        query.push(" LIMIT ").push_bind(i64::from(filter.limit)).push(" OFFSET ").push_bind(i64::from(filter.offset));
+        query.push(") JOIN grants g ON g.id = found JOIN users u ON u.id = g.user").push(order);
+        let rows = query.build().fetch_all(&self.read).await?;
+        rows.iter()
+            .map(|row| {
+                let (grant, user_name) = with_user_name(row)?;
+                Ok(ListedGrant { grant, user_name, apps: Columns(row).int("apps")? })
+            })
+            .collect()
+    }
+
+    /// How many grants a filter lets through.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn count_grants(&self, filter: &GrantFilter) -> Result<i64> {
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) ");
+        narrow(&mut query, filter);
+        Ok(query.build_query_scalar().fetch_one(&self.read).await?)
+    }
+}
+
+fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
+    query.push(match filter.sort {
+        // In the order of the names, so that the first page needs no sorting of all.
+        GrantSort::User => "FROM users u CROSS JOIN grants g ON g.user = u.id WHERE true",
+        _ => "FROM grants g WHERE true",
+    });
+    if let Some(user) = &filter.user {
+        query.push(" AND g.user = ").push_bind(user.as_bytes().to_vec());
+    }
+    if let Some(scope) = filter.scope {
+        query.push(" AND g.scopes_granted & ").push_bind(bits(ScopeSet::of(scope))).push(" <> 0");
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND g.status = ").push_bind(status.as_str());
+    }
+    if let Some(search) = filter.search.as_deref().filter(|text| !text.is_empty()) {
+        query.push(" AND (instr(lower(g.label), ").push_bind(search.to_lowercase());
+        query
+            .push(") > 0 OR g.user IN (SELECT id FROM users WHERE instr(name_folded, ")
+            .push_bind(search.to_lowercase());
+        query.push(") > 0))");
     }
 }

@@ -18,6 +18,7 @@ mod notices;
 mod refresh;
 mod sealed;
 mod sessions;
+mod trail;
 mod users;
 
 use std::path::{Path, PathBuf};
@@ -28,16 +29,17 @@ use sqlx::{Sqlite, Transaction};
 
 pub use admin_keys::AdminKeyFound;
 pub use apps::{AppFilter, AppRecord, KeptKey, NewApp};
-pub use audit::{AuditFilter, AuditPage, Usage};
+pub use audit::Usage;
 pub use changes::{Change, Changes};
 pub use copy::{copy_back, settle};
-pub use grants::{GrantFilter, GrantRecord, GrantSort, KeptTokens, ListedGrant, NewGrant, Swap};
+pub use grants::{GrantRecord, KeptTokens, NewGrant, Swap};
 pub use inspect::{Inspection, inspect, inspect_wholly};
-pub use listing::GrantsAfter;
+pub use listing::{GrantFilter, GrantSort, GrantsAfter, ListedGrant};
 pub use notices::{Claim, Notice, NoticeAnswer};
 pub use refresh::{DueGrant, LeaseAnswer, LeaseMark, OpenSpending, ProcessId, RefreshRow, SpendAnswer, Unfinished};
 pub use sealed::{MasterKeyId, Resealed, SealedUnder};
 pub use sessions::KeptSession;
+pub use trail::{AuditFilter, AuditPage};
 pub use users::{Made, PasswordRecord, Removal};
 
 /// How long a writer waits for another process's transaction.

@@ -19,6 +19,7 @@ use keyfob::store::Store;
 use keyfob::telemetry::{Health, Metrics};
 use keyfob::vault::{KeyFile, KeyRing, Vault};
 use keyfob::web::Web;
+use tempfile::TempDir;
 use tower::ServiceExt as _;
 
 pub const PASSWORD: &str = "correct horse CANARY staple";
@@ -30,7 +31,7 @@ pub struct House {
     pub public_url: String,
     pub sandbox: Sandbox,
     router: Router,
-    _directory: tempfile::TempDir,
+    _directory: TempDir,
 }
 
 impl House {
@@ -44,7 +45,11 @@ impl House {
 
     /// A house beside a sandbox of its own, and with a client id or without one.
     pub async fn with(public_url: &str, config: SandboxConfig, registered: bool) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::of(tempfile::tempdir().unwrap(), public_url, config, registered).await
+    }
+
+    /// A house in a directory, which may hold a database already.
+    pub async fn of(directory: TempDir, public_url: &str, config: SandboxConfig, registered: bool) -> Self {
         let (clock, entropy) = (Clock::test(Timestamp::from_secs(1_795_000_000)), Entropy::seeded(7));
         let sandbox = Sandbox::start(SandboxConfig { clock: clock.clone(), ..config }).await.unwrap();
         let origin = sandbox.url();

@@ -8,6 +8,7 @@ mod api_grants;
 mod api_users;
 mod browser;
 mod grants;
+mod growth;
 mod notify;
 mod program;
 mod refresh;

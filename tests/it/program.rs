@@ -8,28 +8,28 @@ use serde_json::Value;
 use super::browser::{House, Page};
 
 /// What calls.
-pub struct Program<'h> {
-    pub house: &'h House,
+pub(crate) struct Program<'h> {
+    pub(crate) house: &'h House,
     /// The admin key, if it has one.
-    pub key: Option<String>,
-    pub prefix: &'static str,
+    pub(crate) key: Option<String>,
+    pub(crate) prefix: &'static str,
 }
 
 impl House {
     /// A program with an admin key of its own.
-    pub async fn program(&self) -> Program<'_> {
+    pub(crate) async fn program(&self) -> Program<'_> {
         let (_, key) = self.broker.make_admin_key("robot CANARY").await.unwrap();
         Program { house: self, key: Some(key.expose().to_owned()), prefix: "" }
     }
 }
 
 /// A request as it stands, to be changed by the test.
-pub fn asking(method: Method, path: &str) -> http::request::Builder {
+pub(crate) fn asking(method: Method, path: &str) -> http::request::Builder {
     Request::builder().method(method).uri(path)
 }
 
 impl Program<'_> {
-    pub async fn send(&self, request: Request<Body>) -> Page {
+    pub(crate) async fn send(&self, request: Request<Body>) -> Page {
         let (mut parts, body) = request.into_parts();
         if let Some(key) = &self.key {
             parts.headers.insert(AUTHORIZATION, format!("Bearer {key}").parse().unwrap());
@@ -43,22 +43,22 @@ impl Program<'_> {
         format!("{}/api/v1{path}", self.prefix)
     }
 
-    pub async fn call(&self, method: Method, path: &str) -> Page {
+    pub(crate) async fn call(&self, method: Method, path: &str) -> Page {
         self.send(asking(method, &self.path(path)).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let page = self.call(Method::GET, path).await;
         assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.body);
         page.json()
     }
 
-    pub async fn post(&self, path: &str, body: &Value) -> Page {
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Page {
         let request = asking(Method::POST, &self.path(path)).header(CONTENT_TYPE, "application/json");
         self.send(request.body(Body::from(body.to_string())).unwrap()).await
     }
 
-    pub async fn made(&self, path: &str, body: Value) -> Value {
+    pub(crate) async fn made(&self, path: &str, body: Value) -> Value {
         // Ids tell the order of making to the millisecond.
         self.house.clock.advance(std::time::Duration::from_millis(1));
         let page = self.post(path, &body).await;
@@ -66,12 +66,12 @@ impl Program<'_> {
         page.json()
     }
 
-    pub async fn delete(&self, path: &str) -> StatusCode {
+    pub(crate) async fn delete(&self, path: &str) -> StatusCode {
         self.call(Method::DELETE, path).await.status
     }
 
     /// All items of a listing, page by page.
-    pub async fn all(&self, path: &str, limit: usize) -> Vec<Value> {
+    pub(crate) async fn all(&self, path: &str, limit: usize) -> Vec<Value> {
         let (mut items, mut cursor) = (Vec::new(), String::new());
         loop {
             let between = if path.contains('?') { '&' } else { '?' };
@@ -88,12 +88,12 @@ impl Program<'_> {
 }
 
 impl Page {
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|_| panic!("no JSON: {}", self.body))
     }
 
     /// The names of the bad members.
-    pub fn bad(&self) -> Vec<String> {
+    pub(crate) fn bad(&self) -> Vec<String> {
         assert_eq!(self.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", self.body);
         let errors = self.json()["errors"].as_array().unwrap().clone();
         let mut names: Vec<_> = errors.iter().map(|fault| fault["member"].as_str().unwrap().to_owned()).collect();
