@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::exposition::Exposition;
 use super::health::{Health, Trouble};
+use super::histogram::{Histogram, read};
 use crate::ambient::Clock;
 use crate::domain::grant::GrantStatus;
 use crate::domain::route::Need;
@@ -43,12 +44,6 @@ const REFUSALS: [(&str, u16); 23] = [
 const SCOPES: usize = 7;
 /// Statuses 100 to 599, and one for all others.
 const STATUSES: usize = 501;
-/// Upper bounds of the histograms' buckets, in microseconds.
-const BOUNDS: [u64; 14] = [
-    1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000,
-    10_000_000, 30_000_000,
-];
-
 macro_rules! labels {
     ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal,)* }) => {
         $(#[$doc])*
@@ -128,31 +123,6 @@ struct Inner {
     unknown: [AtomicU64; UnknownCaller::WORDS.len()],
     audit_waiting: AtomicU64,
     audit_written: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Histogram {
-    buckets: [AtomicU64; BOUNDS.len() + 1],
-    micros: AtomicU64,
-}
-
-impl Histogram {
-    fn observe(&self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        let bucket = BOUNDS.partition_point(|bound| *bound < micros);
-        self.buckets[bucket].fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(micros, Ordering::Relaxed);
-    }
-
-    fn write(&self, out: &mut Exposition) {
-        let counts: Vec<u64> = self.buckets.iter().map(read).collect();
-        let bounds = BOUNDS.map(|micros| Duration::from_micros(micros).as_secs_f64());
-        out.histogram(&bounds, &counts, Duration::from_micros(read(&self.micros)).as_secs_f64());
-    }
-}
-
-fn read(counter: &AtomicU64) -> u64 {
-    counter.load(Ordering::Relaxed)
 }
 
 const fn scope_index(need: Option<Need>) -> usize {

@@ -3,6 +3,7 @@
 mod escape;
 mod exposition;
 mod health;
+mod histogram;
 // Log lines.
 pub mod log;
 mod metrics;
