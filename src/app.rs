@@ -2,6 +2,7 @@
 
 mod accept;
 mod call;
+mod doctor;
 mod handed;
 mod harden;
 mod in_use;
@@ -21,6 +22,7 @@ use tokio::task::JoinSet;
 
 pub use accept::{Limits, accept};
 pub use call::{NoAnswer, OwnProxy};
+pub use doctor::{Check, examine_kept, examine_provider, examine_settings};
 pub use harden::{Files, harden};
 pub use listen::{Listeners, bind};
 pub use open::make_directory;

@@ -62,7 +62,7 @@ pub(super) async fn broker(settings: &Settings, opened: Opened) -> Result<(Broke
     Ok((broker, in_use))
 }
 
-fn oauth(settings: &Settings, clock: &Clock) -> Result<Client, StartError> {
+pub(super) fn oauth(settings: &Settings, clock: &Clock) -> Result<Client, StartError> {
     let places = Places {
         api: settings.teslascope_url.url().clone(),
         mcp: settings.teslascope_mcp_url.url().clone(),

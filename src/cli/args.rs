@@ -79,6 +79,12 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Show what was called and changed, newest first.
     Audit(AuditArgs),
+    /// Look at everything that can be wrong, and say what to do (exit code 1 when something is).
+    Doctor {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask the running service whether it is ready (exit code 1 when not), for health checks.
     Ready,
     /// Make one call to Teslascope, as an app or as a user; it is checked and recorded like every call.

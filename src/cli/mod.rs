@@ -7,6 +7,7 @@ mod audit;
 mod backup;
 mod call;
 mod demo;
+mod doctor;
 mod flags;
 mod grant;
 mod input;
@@ -142,6 +143,7 @@ fn command(args: Args) -> Result<()> {
         Command::Backup(args) => with_broker(flags, async |broker| backup::run(broker, args).await),
         Command::Restore(args) => restore(flags, &args),
         Command::Audit(args) => with_broker(flags, async |broker| audit::run(broker, args).await),
+        Command::Doctor { json } => doctor::run(flags, json),
         Command::Ready => ready::run(&settings(flags, None)?),
         Command::Call(args) => with_app(flags, async |app| call::run(app, args).await),
         Command::Completions { shell } => {

@@ -27,6 +27,11 @@ pub(super) fn run(settings: &Settings) -> Result<()> {
     }
 }
 
+/// Whether a Keyfob answers there, ready or not.
+pub(super) fn answers(ops: SocketAddr) -> bool {
+    ask(reachable(ops)).is_ok_and(|answer| answer.contains("\"ready\":"))
+}
+
 /// A listener on every address is asked on loopback.
 fn reachable(listen: SocketAddr) -> SocketAddr {
     let ip = match listen.ip() {

@@ -318,7 +318,7 @@ fn redirect(redirect_uri: &str) -> Result<RedirectUrl, NoRegistration> {
     RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| NoRegistration::Malformed("redirect address"))
 }
 
-struct Timing<'c> {
+pub(super) struct Timing<'c> {
     clock: &'c Clock,
     sent_at: Timestamp,
     uncorrected: Timestamp,
@@ -326,11 +326,11 @@ struct Timing<'c> {
 }
 
 impl<'c> Timing<'c> {
-    fn start(clock: &'c Clock) -> Self {
+    pub(super) fn start(clock: &'c Clock) -> Self {
         Self { clock, sent_at: clock.now(), uncorrected: clock.uncorrected(), started: clock.elapsed() }
     }
 
-    fn reply(self, outcome: &Outcome) -> Reply {
+    pub(super) fn reply(self, outcome: &Outcome) -> Reply {
         let took = self.clock.elapsed().saturating_sub(self.started);
         let (status, date) = match outcome {
             Outcome::Answered(answer) => (Some(answer.status), answer.date),

@@ -8,6 +8,7 @@ mod client;
 mod discovery;
 mod error;
 mod probe;
+mod reach;
 mod response;
 mod transport;
 mod webhook;
@@ -17,6 +18,7 @@ pub use client::{Client, ClientSettings, NoRegistration, Prompt, Registration, R
 pub use discovery::{Discovery, EndpointSource, Endpoints, ForeignAddress, Places};
 pub use error::{ConfigurationFault, Doubt, Hint, TokenError, TransientFault};
 pub use probe::{PastedCheck, Probe};
+pub use reach::Reach;
 pub use response::{Claims, Oddity, TokenAnswer};
 pub use transport::{NotSent, TransportError, tls_config};
 pub use webhook::{NotTold, Webhook};

@@ -6,6 +6,7 @@ mod backup;
 mod commands;
 mod demo;
 mod documents;
+mod doctor;
 mod exit_codes;
 mod help;
 mod kept;
