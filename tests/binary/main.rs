@@ -5,8 +5,8 @@
 mod backup;
 mod commands;
 mod demo;
-mod documents;
 mod doctor;
+mod documents;
 mod exit_codes;
 mod help;
 mod kept;
