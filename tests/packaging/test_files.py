@@ -97,6 +97,19 @@ class Image(unittest.TestCase):
                 below = (source.parent / name).resolve().relative_to(ROOT)
                 self.assertIn(below.parts[0], allowed | {"tests"}, f"{source}: {name}")
 
+    def test_what_it_copies_is_a_package_for_cargo(self):
+        allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text().split() if line.startswith("!")}
+        with tempfile.TemporaryDirectory() as directory:
+            for name in allowed:
+                copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+                copy(ROOT / name, Path(directory) / name)
+            # Cargo looks for the program only after it has found every target that the manifest names.
+            done = subprocess.run(
+                ["cargo", "check", "--offline", "--locked", "--bin", "no-such-program"],
+                cwd=directory, capture_output=True, text=True,
+            )  # fmt: skip
+        self.assertIn("no bin target named `no-such-program`", done.stderr)
+
     def test_it_runs_as_a_user_without_rights_and_checks_itself(self):
         self.assertRegex(self.text, r"(?m)^USER 65532:65532$")
         check = re.search(r"^HEALTHCHECK .*CMD \[\"/usr/local/bin/keyfob\", \"(\w+)\"\]$", self.text, re.M)
