@@ -71,7 +71,7 @@ impl Broker {
         password: Secret<Password>,
         source: &str,
     ) -> Result<User, SignInRefusal> {
-        let retry_after = self.throttle.wait(name, source, self.clock.elapsed());
+        let retry_after = self.throttle.attempt(name, source, self.clock.elapsed());
         if !retry_after.is_zero() {
             return Err(SignInRefusal::Throttled { retry_after });
         }
@@ -85,7 +85,6 @@ impl Broker {
                 Ok(user)
             }
             user => {
-                self.throttle.failed(name, source, self.clock.elapsed());
                 let user = user.map(|user| user.id);
                 match user {
                     Some(_) => self

@@ -62,7 +62,8 @@ async fn page_of(visit: &SignedIn, grant: &Grant, scope: Field) -> Result<GrantP
     let filter = AppFilter { user: Some(visit.user.id), limit: 500, ..AppFilter::default() };
     let mut apps = visit.web.broker.list_apps(&filter).await?;
     apps.retain(|record| record.app.reaches(grant));
-    let matrix = ORDER.into_iter().map(|scope| Row {
+    let known = grant.scopes_requested.union(grant.scopes_granted);
+    let matrix = ORDER.into_iter().filter(|scope| known.contains(*scope)).map(|scope| Row {
         name: scope.as_str(),
         risk: scope.risk().word(),
         requested: grant.scopes_requested.contains(scope),

@@ -13,6 +13,7 @@ mod frame;
 mod grant;
 mod guard;
 mod home;
+mod invitation;
 mod moment;
 mod paste;
 mod problem;
@@ -99,6 +100,7 @@ fn pages() -> Router<Web> {
         .route("/setup", get(setup::show).post(setup::finish))
         .route("/sign-in", get(sign_in::show).post(sign_in::sign_in))
         .route("/sign-out", post(sign_in::sign_out))
+        .route("/invitation", get(invitation::show).post(invitation::accept))
         .route("/confirm", get(sign_in::confirm).post(sign_in::confirmed))
         .route("/account", get(account::show))
         .route("/account/password", post(account::change_password))

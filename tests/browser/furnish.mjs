@@ -55,7 +55,7 @@ export async function furnish(browser, demo) {
   for (const name of ['grace', 'a.very.long.user.name.that.somebody.chose@example.org']) {
     await page.goto(`${demo.web}/admin/users`);
     await page.getByLabel('User name').fill(name);
-    await page.getByLabel('First password').fill('a password for tests');
+    await page.getByLabel('First password, if not by link').fill('a password for tests');
     await page.getByRole('button', { name: 'Add user' }).click();
   }
   // The trail is written within a second.

@@ -161,6 +161,30 @@ async fn an_administrator_makes_shuts_out_and_removes_users_and_the_last_admin_s
 }
 
 #[tokio::test]
+async fn an_invitation_lets_its_user_set_a_password_once() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let page = ada.fill("/admin/users", "/admin/users", &[("username", "bob")]).await;
+    let link = page.body.split("http://localhost:8700").find(|rest| rest.starts_with("/invitation?token=")).unwrap();
+    let link = link.split('<').next().unwrap().to_owned();
+    let token = link.split('=').nth(1).unwrap().to_owned();
+    assert_eq!(house.browser().sign_in("bob", "").await.status, StatusCode::UNAUTHORIZED);
+
+    let mut bob = house.browser();
+    bob.open(&link).await.shows("Welcome, bob");
+    let short = bob.fill(&link, "/invitation", &[("token", &token), ("password", "short")]).await;
+    assert_eq!(short.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let done = bob.fill(&link, "/invitation", &[("token", &token), ("password", PASSWORD)]).await;
+    assert_eq!(done.location(), "/");
+    bob.open("/").await.shows("Hello, bob");
+    let mut eve = house.browser();
+    assert_eq!(eve.open(&link).await.status, StatusCode::FORBIDDEN);
+    let again = eve.fill("/sign-in", "/invitation", &[("token", &token), ("password", PASSWORD)]).await;
+    assert_eq!(again.status, StatusCode::FORBIDDEN);
+    house.signed_in("bob").await;
+}
+
+#[tokio::test]
 async fn the_audit_trail_tells_what_happened_and_holds_no_secret() {
     let house = House::with_admin().await;
     let mut ada = house.signed_in("ada").await;

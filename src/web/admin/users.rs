@@ -85,8 +85,10 @@ pub(crate) async fn add(Posted { visit: Admin(visit), fields }: Posted<Admin>) -
     visit.fresh_or("/admin/users")?;
     let name = fields.one("username").trim();
     let role = if fields.has("admin") { Role::Admin } else { Role::Member };
-    let password = Secret::<Password>::new(fields.one("password"));
-    let refusal = match visit.web.broker.add_user(name, role, Some(password)).await {
+    let password = fields.some("password").map(|_| Secret::<Password>::new(fields.one("password")));
+    let by_link = password.is_none();
+    let refusal = match visit.web.broker.add_user(name, role, password).await {
+        Ok(user) if by_link => return invite(&visit, &user).await,
         Ok(user) => {
             visit.tell(Notice::new(Tone::Good, format!("“{}” can sign in now.", user.name))).await?;
             return Ok(visit.to("/admin/users"));
@@ -101,6 +103,28 @@ pub(crate) async fn add(Posted { visit: Admin(visit), fields }: Posted<Admin>) -
         other => return Err(other.into()),
     }
     Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page))
+}
+
+#[derive(Template)]
+#[template(path = "admin/invited.html")]
+struct InvitedPage {
+    frame: Frame,
+    tabs: Vec<Tab>,
+    name: String,
+    link: String,
+}
+
+/// The one page that shows an invitation's link.
+async fn invite(visit: &SignedIn, user: &User) -> Result<Response, Refused> {
+    let token = visit.web.broker.invite(user.id).await?;
+    let link = visit.web.site.address(&format!("/invitation?token={}", token.expose_str().unwrap_or_default()));
+    let page = InvitedPage {
+        frame: visit.frame(Section::Admin),
+        tabs: tabs("/admin/users"),
+        name: user.name.to_string(),
+        link,
+    };
+    Ok(page_with(StatusCode::OK, &page))
 }
 
 /// `POST /admin/users/{id}`: what the pressed button says.
@@ -130,6 +154,7 @@ pub(crate) async fn change(
             broker.set_disabled(id, false).await?;
             format!("“{name}” can sign in again, and their apps work again.")
         }
+        "invite" => return invite(&visit, &user).await,
         "remove" => {
             broker.remove_user(id).await?;
             format!("“{name}” is removed, with their grants and apps.")
