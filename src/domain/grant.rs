@@ -152,9 +152,11 @@ impl Binding {
     #[must_use]
     pub fn allows(&self, other: &Self, kind: GrantKind) -> bool {
         let pasted = kind != GrantKind::OAuth;
+        // Not known yet is not another one: until it is, no token request is sent at all.
+        let same_token_origin = other.token_origin.is_empty() || same_origin(&self.token_origin, &other.token_origin);
         same_origin(&self.api_origin, &other.api_origin)
             && same_origin(&self.mcp_origin, &other.mcp_origin)
-            && (pasted || (same_origin(&self.token_origin, &other.token_origin) && self.client_id == other.client_id))
+            && (pasted || (self.client_id == other.client_id && same_token_origin))
     }
 }
 

@@ -151,7 +151,15 @@ impl Store {
 
     /// A transaction that holds the write lock from its start, so that what it reads is what it changes.
     async fn begin(&self) -> Result<Tx> {
-        Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+        match self.write.begin_with("BEGIN IMMEDIATE").await {
+            // On a full disk SQLite ends the transaction by itself, and the driver goes on believing in it: it can neither
+            // roll back nor begin on that connection any more. Another one can.
+            Err(sqlx::Error::InvalidSavePointStatement) => {
+                self.write.acquire().await?.close().await?;
+                Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
+            }
+            begun => Ok(begun?),
+        }
     }
 
     /// Whether a write would go through now.

@@ -23,67 +23,67 @@ use keyfob::vault::{KeyFile, KeyRing, Vault};
 
 use super::browser::Provider;
 
-pub const HOUR: Duration = Duration::from_secs(3_600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
 /// How long the processes wait for the token endpoint.
-pub const TIMEOUT: Duration = Duration::from_millis(400);
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(400);
 
 /// A sandbox, a data directory, a clock that obeys.
-pub struct World {
-    pub clock: Clock,
-    pub sandbox: Sandbox,
-    pub faults: Faults,
-    pub directory: tempfile::TempDir,
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) sandbox: Sandbox,
+    pub(crate) faults: Faults,
+    pub(crate) directory: tempfile::TempDir,
     rate: u32,
 }
 
 /// One process on the world's database.
 #[derive(Clone)]
-pub struct Process {
-    pub broker: Broker,
-    pub clock: Clock,
+pub(crate) struct Process {
+    pub(crate) broker: Broker,
+    pub(crate) clock: Clock,
     http: reqwest::Client,
     api: String,
 }
 
 /// A user's grant, and an app that may use it.
 #[derive(Clone)]
-pub struct Connected {
-    pub user: UserId,
-    pub grant: GrantId,
-    pub key: Vec<u8>,
+pub(crate) struct Connected {
+    pub(crate) user: UserId,
+    pub(crate) grant: GrantId,
+    pub(crate) key: Vec<u8>,
 }
 
 /// What a call came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Called {
+pub(crate) enum Called {
     Answered(StatusCode),
     Refused(BearerRefusal),
 }
 
-pub const OK: Called = Called::Answered(StatusCode::OK);
+pub(crate) const OK: Called = Called::Answered(StatusCode::OK);
 
 impl World {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with(SandboxConfig { access_lifetime: HOUR, ..SandboxConfig::default() }, 30).await
     }
 
-    pub async fn with(config: SandboxConfig, rate: u32) -> Self {
+    pub(crate) async fn with(config: SandboxConfig, rate: u32) -> Self {
         let clock = Clock::test(Timestamp::from_secs(1_795_000_000));
         let sandbox = Sandbox::start(SandboxConfig { clock: clock.clone(), ..config }).await.unwrap();
         let faults = sandbox.faults();
         Self { clock, sandbox, faults, directory: tempfile::tempdir().unwrap(), rate }
     }
 
-    pub fn database(&self) -> std::path::PathBuf {
+    pub(crate) fn database(&self) -> std::path::PathBuf {
         self.directory.path().join("keyfob.db")
     }
 
     /// One more process, with the world's clock.
-    pub async fn process(&self) -> Process {
+    pub(crate) async fn process(&self) -> Process {
         self.process_with(self.clock.clone(), "keyfob-sandbox").await
     }
 
-    pub async fn process_with(&self, clock: Clock, client_id: &str) -> Process {
+    pub(crate) async fn process_with(&self, clock: Clock, client_id: &str) -> Process {
         let api = self.sandbox.url();
         let entropy = Entropy::system();
         let places = Places {
@@ -130,7 +130,7 @@ impl World {
     }
 
     /// Every byte of the data directory.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let mut all = Vec::new();
         for entry in std::fs::read_dir(self.directory.path()).unwrap() {
             all.extend(std::fs::read(entry.unwrap().path()).unwrap());
@@ -146,7 +146,7 @@ fn ring(directory: &Path, entropy: &Entropy) -> KeyRing {
 
 impl Process {
     /// A new user's grant with an app, by consenting at the sandbox.
-    pub async fn connect(&self, name: &str, scopes: &[&str]) -> Connected {
+    pub(crate) async fn connect(&self, name: &str, scopes: &[&str]) -> Connected {
         let password = Some(keyfob::domain::secret::Secret::new("correct horse CANARY staple"));
         let user = self.broker.add_user(name, Role::Admin, password).await.unwrap().id;
         let grant = self.consent(user, None, scopes).await;
@@ -164,7 +164,7 @@ impl Process {
         Connected { user, grant, key: key.expose().as_bytes().to_owned() }
     }
 
-    pub async fn consent(&self, user: UserId, grant: Option<GrantId>, scopes: &[&str]) -> GrantId {
+    pub(crate) async fn consent(&self, user: UserId, grant: Option<GrantId>, scopes: &[&str]) -> GrantId {
         let browser = KeyHash::of(b"a browser");
         let wish = AuthorizationWish {
             user,
@@ -180,22 +180,22 @@ impl Process {
         self.broker.complete_authorization(query, user, browser).await.unwrap().grant.id
     }
 
-    pub async fn grant(&self, id: GrantId) -> Grant {
+    pub(crate) async fn grant(&self, id: GrantId) -> Grant {
         self.broker.store.find_grant(id, None).await.unwrap().unwrap().grant
     }
 
-    pub async fn status(&self, id: GrantId) -> GrantStatus {
+    pub(crate) async fn status(&self, id: GrantId) -> GrantStatus {
         self.grant(id).await.status
     }
 
-    pub fn chosen(&self, key: &[u8]) -> Chosen {
+    pub(crate) fn chosen(&self, key: &[u8]) -> Chosen {
         let route = RouteTable::built_in().judge("GET", b"/api/vehicles").unwrap();
         let permit = self.broker.caller(key, KeyVia::Header).unwrap().permit(route).unwrap();
         self.broker.choose(&permit).unwrap().unwrap()
     }
 
     /// What the proxy does with `GET /api/vehicles`.
-    pub async fn call(&self, key: &[u8]) -> Called {
+    pub(crate) async fn call(&self, key: &[u8]) -> Called {
         let chosen = self.chosen(key);
         let bearer = match self.broker.bearer_now(&chosen) {
             Some(bearer) => bearer,
@@ -221,18 +221,18 @@ impl Process {
     }
 
     /// The value of a metric's line.
-    pub fn metric(&self, line: &str) -> u64 {
+    pub(crate) fn metric(&self, line: &str) -> u64 {
         let text = self.broker.metrics.render();
         text.lines().find_map(|found| found.strip_prefix(line)).map_or(0, |value| value.trim().parse().unwrap())
     }
 
-    pub fn refreshes(&self, result: &str) -> u64 {
+    pub(crate) fn refreshes(&self, result: &str) -> u64 {
         self.metric(&format!("keyfob_refresh_attempts_total{{result=\"{result}\"}}"))
     }
 }
 
 /// Waits for something that will be.
-pub async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(crate) async fn until<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     for _ in 0..400 {
         if let Some(found) = look().await {
             return found;

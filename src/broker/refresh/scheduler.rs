@@ -20,6 +20,7 @@ impl Broker {
         if let Err(cause) = self.prepare_spill().await {
             tracing::error!(error = %cause, "no space can be set aside beside the database; no refresh is sent until it can");
         }
+        self.require_endpoints().await;
         let mut failing = false;
         let mut looked_for_orphans = self.clock.elapsed();
         loop {

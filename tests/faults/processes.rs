@@ -1,0 +1,54 @@
+//! Several programs on one database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use keyfob::sandbox::{Moment, SandboxConfig};
+
+use crate::town::Town;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_programs_on_one_database_make_one_token_request() {
+    let town = Arc::new(Town::new(SandboxConfig::default()).await);
+    let ada = town.connect().await;
+    let programs = Arc::new([town.serve().await, town.serve().await, town.serve().await]);
+    town.faults.forget_received();
+    town.faults.expire_access_tokens();
+    let calls = (0..300).map(|n| {
+        let (town, programs, key) = (Arc::clone(&town), Arc::clone(&programs), ada.key.clone());
+        tokio::spawn(async move { town.vehicles(&programs[n % 3], &key).await })
+    });
+    for call in futures_util::future::join_all(calls).await {
+        let got = call.unwrap().unwrap();
+        assert_eq!(got.status, 200, "{got:?}");
+    }
+    assert_eq!(town.faults.token_requests(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_takes_over_from_one_that_was_killed_in_the_middle() {
+    let town = Town::new(SandboxConfig::default()).await;
+    let ada = town.connect().await;
+    let (mut first, second) = (town.serve().await, town.serve().await);
+    town.faults.expire_access_tokens();
+    let hold = town.faults.hold(Moment::BeforeRotate);
+    let sent = town.faults.reached(Moment::BeforeRotate);
+    tokio::select! {
+        () = sent => {}
+        got = town.vehicles(&first, &ada.key) => panic!("{got:?}"),
+    }
+    first.kill();
+    drop(hold);
+    // The held request rotates now, so the old token is spent: the second program finds that out and says it.
+    let mut last = None;
+    for _ in 0..40 {
+        last = town.vehicles(&second, &ada.key).await;
+        if last.as_ref().is_some_and(|got| got.code == "needs_consent" || got.status == 200) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(250)).await;
+    }
+    let grant = town.grant(ada.grant).await;
+    let named = grant["reason"] == "rotation_lost" || grant["status"] == "active";
+    assert!(named, "{last:?} {grant} {}", town.said());
+}
