@@ -32,7 +32,7 @@ struct Tally {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_point_keeps_the_token_or_names_its_loss() {
-    let kills: u32 = std::env::var("KEYFOB_TEST_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
+    let kills: u32 = std::env::var_os("KEYFOB_TEST_KILLS").and_then(|kills| kills.to_str()?.parse().ok()).unwrap_or(20);
     let town = Town::new(SandboxConfig::default()).await;
     let ada = town.connect().await;
     let mut tally = Tally::default();

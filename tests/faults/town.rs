@@ -149,7 +149,7 @@ impl Town {
         let mut send = async |request: reqwest::RequestBuilder| {
             let answer = request.header("cookie", &cookie).send().await.unwrap();
             if let Some(set) = answer.headers().get("set-cookie") {
-                cookie = set.to_str().unwrap().split(';').next().unwrap().to_owned();
+                set.to_str().unwrap().split(';').next().unwrap().clone_into(&mut cookie);
             }
             let location = answer.headers().get("location").map_or("", |value| value.to_str().unwrap()).to_owned();
             (location, answer.text().await.unwrap())

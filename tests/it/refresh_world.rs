@@ -40,7 +40,6 @@ pub(crate) struct World {
 #[derive(Clone)]
 pub(crate) struct Process {
     pub(crate) broker: Broker,
-    pub(crate) clock: Clock,
     http: reqwest::Client,
     api: String,
 }
@@ -126,7 +125,7 @@ impl World {
         let broker = Broker::start(parts).await.unwrap();
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
-        Process { broker, clock, http, api }
+        Process { broker, http, api }
     }
 
     /// Every byte of the data directory.
