@@ -30,13 +30,31 @@ impl Broker {
         }
     }
 
-    /// Sweeps expired sessions, requests, rolled keys and old audit rows.
+    /// Sweeps expired sessions, requests, rolled keys and old audit rows and empties the database's log.
+    ///
+    /// What was deleted, as a disconnected grant's tokens, is in no file any more a minute later, or as soon after that as
+    /// no reader holds on to the log.
     pub async fn keep_house(self) {
         loop {
             self.sweep_once().await;
+            let mut wiped = self.wipe_log().await;
             for _ in 0..SWEEP.as_secs() / 5 {
                 self.count_disconnected().await;
                 tokio::time::sleep(Duration::from_secs(5)).await;
+                if !wiped {
+                    wiped = self.wipe_log().await;
+                }
+            }
+        }
+    }
+
+    /// Whether the log is empty now.
+    async fn wipe_log(&self) -> bool {
+        match self.store.wipe_log().await {
+            Ok(wiped) => wiped,
+            Err(cause) => {
+                tracing::debug!(error = %cause, "the write-ahead log could not be emptied");
+                false
             }
         }
     }

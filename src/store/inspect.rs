@@ -23,6 +23,9 @@ pub struct Inspection {
 
 /// Looks at the database file without changing it or anything beside it. `None` when there is no file.
 ///
+/// Never for a file that this process has open in a [`super::Store`]: the look opens and closes the file, and with that
+/// the system gives up all of this process's locks on it.
+///
 /// # Errors
 /// [`OpenError`] when it is damaged, truncated, no database, or newer than this binary.
 pub async fn inspect(path: &Path) -> Result<Option<Inspection>, OpenError> {

@@ -25,7 +25,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
-use sqlx::{Sqlite, Transaction};
+use sqlx::{ConnectOptions as _, Connection as _, Sqlite, Transaction};
 
 pub use admin_keys::AdminKeyFound;
 pub use apps::{AppFilter, AppRecord, KeptKey, NewApp};
@@ -173,6 +173,24 @@ impl Store {
             .await?;
         tx.commit().await?;
         Ok(())
+    }
+
+    /// Writes the log back into the database file and empties it, so that what was deleted is in neither any more: deleted
+    /// rows are overwritten in the file, but stand in the log as they were. False when a reader holds on to the log; it
+    /// keeps nobody waiting for that.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn wipe_log(&self) -> Result<bool> {
+        if std::fs::metadata(beside(&self.path, "-wal")).is_ok_and(|meta| meta.len() == 0) {
+            return Ok(true);
+        }
+        let options = SqliteConnectOptions::new().filename(&self.path).busy_timeout(Duration::from_millis(50));
+        let mut connection = options.pragma("secure_delete", "ON").connect().await?;
+        let busy: std::result::Result<i64, _> =
+            sqlx::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&mut connection).await;
+        let _ = connection.close().await;
+        Ok(busy? == 0)
     }
 
     /// Writes the log back into the database file and closes it.

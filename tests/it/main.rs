@@ -7,6 +7,7 @@ mod api_description;
 mod api_grants;
 mod api_users;
 mod browser;
+mod forget;
 mod grants;
 mod growth;
 mod notify;
