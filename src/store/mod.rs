@@ -231,14 +231,27 @@ fn make_owner_only(path: &Path) -> std::io::Result<()> {
         .or_else(|error| if error.kind() == std::io::ErrorKind::AlreadyExists { Ok(()) } else { Err(error) })
 }
 
+/// Brings the schema up to date in one transaction, which holds the write lock from its start: processes that start at once
+/// must not all run the same migration, and one that is killed leaves the schema as it was.
 async fn migrate(pool: &SqlitePool) -> std::result::Result<(), OpenError> {
-    use sqlx::migrate::MigrateError;
-    match MIGRATOR.run(pool).await {
-        Ok(()) => {}
-        Err(MigrateError::VersionMissing(found)) => return Err(OpenError::Newer { found }),
-        Err(MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _)) => return Err(cause.into()),
-        Err(other) => return Err(OpenError::Damaged(other.to_string())),
+    let current: i64 = sqlx::query_scalar("PRAGMA user_version").fetch_one(pool).await?;
+    if current == SCHEMA_VERSION {
+        // Only looks whether what ran is what this binary knows, and needs no write lock.
+        return MIGRATOR.run_direct(None, &mut *pool.acquire().await?, false).await.map_err(unmigrated);
     }
-    sqlx::query(sqlx::AssertSqlSafe(format!("PRAGMA user_version = {SCHEMA_VERSION}"))).execute(pool).await?;
+    let mut tx = pool.begin_with("BEGIN IMMEDIATE").await?;
+    MIGRATOR.run_direct(None, &mut *tx, false).await.map_err(unmigrated)?;
+    let version = sqlx::AssertSqlSafe(format!("PRAGMA user_version = {SCHEMA_VERSION}"));
+    sqlx::query(version).execute(&mut *tx).await?;
+    tx.commit().await?;
     Ok(())
+}
+
+fn unmigrated(error: sqlx::migrate::MigrateError) -> OpenError {
+    use sqlx::migrate::MigrateError;
+    match error {
+        MigrateError::VersionMissing(found) => OpenError::Newer { found },
+        MigrateError::Execute(cause) | MigrateError::ExecuteMigration(cause, _) => cause.into(),
+        other => OpenError::Damaged(other.to_string()),
+    }
 }

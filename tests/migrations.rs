@@ -1,0 +1,118 @@
+//! The schema: made in one piece, forward only, and never guessed at.
+
+#![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use keyfob::store::{OpenError, SCHEMA_VERSION, Store, inspect};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
+
+struct Home {
+    _directory: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn home() -> Home {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("keyfob.db");
+    Home { _directory: directory, path }
+}
+
+async fn sqlite(path: &Path) -> SqliteConnection {
+    SqliteConnection::connect(&format!("sqlite://{}?mode=rwc", path.display())).await.unwrap()
+}
+
+async fn run(path: &Path, statement: &str) {
+    let mut connection = sqlite(path).await;
+    sqlx::query(AssertSqlSafe(statement.to_owned())).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+async fn number(path: &Path, query: &str) -> i64 {
+    let mut connection = sqlite(path).await;
+    let found = sqlx::query_scalar(AssertSqlSafe(query.to_owned())).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    found
+}
+
+#[tokio::test]
+async fn a_new_database_has_the_newest_schema_under_both_its_signs() {
+    let home = home();
+    Store::open(&home.path).await.unwrap().close().await;
+    assert_eq!(number(&home.path, "PRAGMA user_version").await, SCHEMA_VERSION);
+    assert_eq!(number(&home.path, "SELECT max(version) FROM _sqlx_migrations WHERE success").await, SCHEMA_VERSION);
+    let files = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap();
+    let newest = files.map(|file| file.unwrap().file_name().to_string_lossy()[..4].parse::<i64>().unwrap()).max();
+    assert_eq!(newest, Some(SCHEMA_VERSION), "the constant is the number of the last file");
+    assert_eq!(fs::read(&home.path).unwrap()[18..20], [2, 2], "with a write-ahead log");
+}
+
+#[tokio::test]
+async fn fifty_starts_at_once_make_one_schema() {
+    let home = home();
+    let starts: Vec<_> = (0..50)
+        .map(|_| {
+            let path = home.path.clone();
+            tokio::spawn(async move {
+                let store = Store::open(&path).await.unwrap();
+                store.check_writable().await.unwrap();
+            })
+        })
+        .collect();
+    for start in starts {
+        start.await.unwrap();
+    }
+    assert_eq!(number(&home.path, "SELECT count(*) FROM _sqlx_migrations").await, SCHEMA_VERSION);
+}
+
+#[tokio::test]
+async fn a_schema_is_made_whole_or_not_at_all() {
+    let home = home();
+    // The last table of the first migration stands in the way, so it fails near its end.
+    run(&home.path, "CREATE TABLE changes (x)").await;
+    assert!(Store::open(&home.path).await.is_err());
+    let left = "SELECT count(*) FROM sqlite_schema WHERE name IN ('meta', 'users', 'grants', 'apps', 'audit')";
+    assert_eq!(number(&home.path, left).await, 0);
+    assert_eq!(number(&home.path, "PRAGMA user_version").await, 0);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_seen_before_anything_is_opened_for_writing() {
+    for statement in [
+        format!("PRAGMA user_version = {}", SCHEMA_VERSION + 1),
+        format!(
+            "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES ({}, 'later', 1, x'00', 0)",
+            SCHEMA_VERSION + 1
+        ),
+    ] {
+        let home = home();
+        Store::open(&home.path).await.unwrap().close().await;
+        run(&home.path, &statement).await;
+        let before = fs::read(&home.path).unwrap();
+        let found = inspect(&home.path).await;
+        assert!(matches!(found, Err(OpenError::Newer { found }) if found == SCHEMA_VERSION + 1), "{found:?}");
+        assert_eq!(fs::read(&home.path).unwrap(), before);
+    }
+}
+
+#[tokio::test]
+async fn a_migration_that_was_edited_after_it_ran_is_refused() {
+    let home = home();
+    Store::open(&home.path).await.unwrap().close().await;
+    run(&home.path, "UPDATE _sqlx_migrations SET checksum = x'00' WHERE version = 1").await;
+    let opened = Store::open(&home.path).await;
+    assert!(matches!(opened, Err(OpenError::Damaged(_))), "{opened:?}");
+}
+
+#[tokio::test]
+async fn every_table_is_strict_and_every_reference_holds() {
+    let home = home();
+    Store::open(&home.path).await.unwrap().close().await;
+    let loose = "SELECT count(*) FROM pragma_table_list WHERE type = 'table' AND NOT strict AND name NOT LIKE 'sqlite%' \
+                 AND name NOT LIKE '\\_sqlx%' ESCAPE '\\'";
+    assert_eq!(number(&home.path, loose).await, 0);
+    let orphan = "INSERT INTO sessions (id_hash, user, data, created_at, expires_at) VALUES (x'00', x'00', '', 0, 0)";
+    let mut connection = sqlite(&home.path).await;
+    assert!(sqlx::query(orphan).execute(&mut connection).await.is_err());
+}
