@@ -14,7 +14,7 @@ logs=$target/checks
 program=$target/debug/keyfob
 python=$target/checks-python/bin/python
 mkdir -p "$logs"
-export CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1
+export target python CARGO_TERM_COLOR=never PYTHONDONTWRITEBYTECODE=1
 # Nobody edits between two builds on a machine that only checks.
 [ -z "${CI:-}" ] || export CARGO_INCREMENTAL=0
 # For the suites that start the program: which one, and which browser.
@@ -27,23 +27,14 @@ say() { printf '%s\n' "$*"; }
 
 # step NAME SECONDS COMMAND...: runs a command within a time and counts it, or the tests that it reports.
 step() {
-  local name=$1 most=$2 began took status log counts ok bad ignored
+  local name=$1 most=$2 began took status log counts ok bad ignored line
   shift 2
   if [ "$wanted" != "  " ] && [[ "$wanted" != *" $name "* ]]; then return 0; fi
   log=$logs/$name.log
   printf '%-12s ' "$name"
   began=$(date +%s)
-  # A function runs in a shell of its own, so that it can be given a time as well.
-  if declare -F "$1" >/dev/null; then
-    (set -e; "$@") >"$log" 2>&1 </dev/null &
-    local child=$!
-    (sleep "$most"; kill -TERM "$child") >/dev/null 2>&1 &
-    local guard=$!
-    wait "$child"; status=$?
-    kill "$guard" 2>/dev/null; wait "$guard" 2>/dev/null
-  else
-    timeout --kill-after=20 "$most" "$@" >"$log" 2>&1 </dev/null; status=$?
-  fi
+  timeout --kill-after=20 "$most" bash -euc '"$@"' "$name" "$@" >"$log" 2>&1 </dev/null
+  status=$?
   took=$(($(date +%s) - began))
   counts=$(count "$log")
   read -r ok bad ignored <<<"$counts"
@@ -56,6 +47,7 @@ step() {
     [ "$bad" = 0 ] && bad=1
     passed=$((passed + ok)) failed=$((failed + bad)) skipped=$((skipped + ignored))
     line="FAILED  ${took} s, $ok passed, $bad failed (exit $status)"
+    [ "$status" != 124 ] || line="$line: not done after $most s"
   fi
   say "$line"
   summary+=("$(printf '%-12s %s' "$name" "$line")")
@@ -99,7 +91,11 @@ missing() {
 suite() {
   local name=$1 most=$2 file=$3
   shift 3
-  if [ -f "$file" ]; then step "$name" "$most" "$@"; else summary+=("$(printf '%-12s there is no %s' "$name" "$file")"); fi
+  if [ -f "$file" ]; then
+    step "$name" "$most" "$@"
+  elif [ "$wanted" = "  " ]; then
+    summary+=("$(printf '%-12s not run: there is no %s' "$name" "$file")")
+  fi
 }
 
 install_debian() {
@@ -137,6 +133,9 @@ browser() { cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && 
 
 packaging() { "$(realpath -s "$python")" -W ignore -m unittest discover --verbose --start-directory tests/packaging; }
 
+# Steps run in a shell of their own, within a time of their own.
+export -f say install_debian install_python docs build browser packaging
+
 say "Keyfob: every check ($(rustc --version), $(nproc) cores)"
 step debian 900 install_debian
 step python 300 install_python
@@ -145,8 +144,8 @@ step clippy 1200 cargo clippy --locked --all-targets --quiet -- -D warnings
 step docs 600 docs
 if command -v cargo-deny >/dev/null 2>&1; then
   step deny 120 cargo deny --offline check bans licenses sources
-else
-  say "deny         not run: cargo-deny is not installed (it is not needed to build; cargo install cargo-deny)"
+elif [ "$wanted" = "  " ]; then
+  say "deny         not run: cargo-deny is not installed (cargo install cargo-deny)"
   summary+=("deny         not run: cargo-deny is not installed")
 fi
 if [ "$wanted" = "  " ] || [[ "$wanted" =~ \ (tests|api|browser|packaging)\  ]]; then
@@ -163,6 +162,7 @@ else
   for name in tests api browser packaging; do missing "$name" "the program could not be built"; done
 fi
 
+[ "${#summary[@]}" != 0 ] || { say "there is no step of that name"; exit 2; }
 say ""
 say "What ran:"
 printf '  %s\n' "${summary[@]}"
