@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Broker;
 use super::admission::{RateLimited, Running};
@@ -13,6 +14,9 @@ use crate::domain::id::GrantId;
 use crate::domain::route::{Need, Route, Upstream};
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
+
+/// How long a call that would be refused waits for other processes' changes to be read.
+const LONGEST_LOOK: Duration = Duration::from_secs(1);
 
 /// How a key came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +134,33 @@ impl Broker {
             }
         }
         Ok(Caller(keyed))
+    }
+
+    /// Whose key this is; a key that memory does not know may be another process's newest, so that is looked up once.
+    ///
+    /// # Errors
+    /// [`KeyRefusal`]
+    pub async fn find_caller(&self, presented: &[u8], via: KeyVia) -> Result<Caller, KeyRefusal> {
+        match self.caller(presented, via) {
+            Err(KeyRefusal::Invalid) if self.is_new_key(presented) => {
+                self.look_again().await;
+                self.caller(presented, via)
+            }
+            known => known,
+        }
+    }
+
+    fn is_new_key(&self, presented: &[u8]) -> bool {
+        has_key_form(presented, APP_KEY_PREFIX) && self.directory.find_key(&KeyHash::of(presented)).is_none()
+    }
+
+    /// Catches up with other processes before a call is refused for what they may have changed a moment ago.
+    pub async fn look_again(&self) {
+        match tokio::time::timeout(LONGEST_LOOK, self.directory.catch_up()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(cause)) => tracing::debug!(error = %cause, "other processes' changes can't be read"),
+            Err(_) => tracing::debug!("other processes' changes are read too slowly to wait for"),
+        }
     }
 
     /// Whether the app's own rate lets this call in.

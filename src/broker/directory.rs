@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::Mutex;
@@ -47,6 +48,8 @@ pub struct Directory {
     users: Sharded<UserId, Arc<UserCell>>,
     grants: Sharded<GrantId, Arc<GrantCell>>,
     ledger: Mutex<Ledger>,
+    /// How many looks at other processes' changes were begun.
+    looks: AtomicU64,
     store: Store,
     vault: Vault,
     binding: ArcSwap<Binding>,
@@ -70,6 +73,7 @@ impl Directory {
             users: Sharded::new(),
             grants: Sharded::new(),
             ledger: Mutex::default(),
+            looks: AtomicU64::default(),
             store,
             vault,
             binding: ArcSwap::from_pointee(binding),
@@ -250,7 +254,13 @@ impl Directory {
     /// # Errors
     /// [`StoreError`]; what was not read yet is read at the next look.
     pub async fn catch_up(&self) -> Result<(), StoreError> {
+        let asked = self.looks.load(Ordering::Acquire);
         let mut ledger = self.ledger.lock().await;
+        // A look that began after this was asked for has seen all that this one could: a flood shares one look.
+        if self.looks.load(Ordering::Acquire) > asked {
+            return Ok(());
+        }
+        self.looks.fetch_add(1, Ordering::AcqRel);
         let changes = self.store.changes_since(ledger.revision).await?;
         match changes.changes {
             None => return self.read_all(&mut ledger).await,

@@ -95,7 +95,7 @@ impl Desk {
                 self.broker.metrics.call(None, "preflight", 204, self.broker.clock.elapsed().saturating_sub(began));
                 origin::preflight(origin, &parts.headers)
             }
-            Ok(_) => match self.caller(&parts) {
+            Ok(_) => match self.caller(&parts).await {
                 Err(refusal) => self.turn_away(&refusal, began),
                 Ok(caller) => self.known(pulse, caller, &parts, body, began).await,
             },
@@ -125,9 +125,9 @@ impl Desk {
         self.neighbours.check_origin(&parts.headers)
     }
 
-    fn caller(&self, parts: &Parts) -> Result<Caller, Refusal> {
+    async fn caller(&self, parts: &Parts) -> Result<Caller, Refusal> {
         let (key, via) = key::presented(&parts.headers, parts.uri.query().unwrap_or_default())?;
-        self.broker.caller(key, via).map_err(|refusal| match refusal {
+        self.broker.find_caller(key, via).await.map_err(|refusal| match refusal {
             KeyRefusal::Invalid => Refusal::InvalidKey,
             KeyRefusal::Expired => Refusal::ExpiredKey,
         })
@@ -217,7 +217,14 @@ impl Desk {
             return Err(Refusal::TooLarge { limit: self.max_body });
         }
         self.broker.trail().reserve().await.map_err(|_| Refusal::StorageUnavailable)?;
-        let chosen = self.choose(&permit, route.need)?;
+        let chosen = match self.choose(&permit, route.need) {
+            Ok(chosen) => chosen,
+            // The user may have just granted it by way of another process.
+            Err(_) => {
+                self.broker.look_again().await;
+                self.choose(&permit, route.need)?
+            }
+        };
         if let (Some(event), Some(chosen)) = (ending.event(), &chosen) {
             event.grant = Some(chosen.grant());
         }

@@ -1,8 +1,9 @@
 //! Which token goes on a call, and what happens when the provider refuses it (SECURITY PX-12, 31, 32, 44, 45, RF-24).
 
-use keyfob::broker::AppWish;
+use keyfob::broker::{AppWish, PastedWish};
 use keyfob::domain::grant::GrantKind;
 use keyfob::domain::scope::{Scope, ScopeSet};
+use keyfob::domain::secret::Secret;
 
 use super::provider::{Script, answer, ok};
 use super::world::{TOKEN, World, tokens, unauthenticated};
@@ -194,4 +195,23 @@ async fn a_body_that_was_not_kept_is_not_sent_again_but_the_next_call_has_the_ne
     assert_eq!(client.response().await.status, 401);
     assert_eq!(world.get("/api/vehicles").await.status, 200);
     assert_eq!(story(&world), ["/api/account old-token", "/oauth/token", "/api/vehicles new-token"]);
+}
+
+#[tokio::test]
+async fn what_another_process_made_serves_the_very_next_call() {
+    let world = World::bare(&[], |_| {}).await;
+    let other = world.another_process().await;
+    let app = other.make_app(world.wish(ScopeSet::ALL)).await.unwrap();
+    let line = format!("X-Keyfob-Key: {}", app.key.expose());
+    let head = format!("GET /api/vehicles HTTP/1.1\r\nHost: {}\r\n{line}\r\n\r\n", world.proxy);
+    world.raw("GET", &head).await.refuses(409, "no_grant");
+    let wish = PastedWish {
+        user: world.user,
+        kind: GrantKind::PersonalAccessToken,
+        scopes: ScopeSet::ALL,
+        label: "new".to_owned(),
+        secret: Secret::new("pat-of-another-process"),
+    };
+    other.add_pasted_token(wish).await.unwrap();
+    assert_eq!(world.raw("GET", &head).await.status, 200);
 }

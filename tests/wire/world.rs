@@ -38,7 +38,8 @@ pub struct World {
     pub key: String,
     pub stop: watch::Sender<bool>,
     pub serving: JoinHandle<()>,
-    _directory: tempfile::TempDir,
+    directory: tempfile::TempDir,
+    settings: Settings,
 }
 
 impl World {
@@ -81,7 +82,9 @@ impl World {
         };
         let settings = Settings::load(&given).unwrap();
         let (clock, entropy) = (Clock::test(Timestamp::from_secs(1_795_000_000)), Entropy::seeded(11));
-        let broker = broker(&directory, &settings, &clock, &entropy).await;
+        let file = KeyFile::new(directory.path().join("master.keys"), None);
+        let ring = KeyRing::create_new(file, &entropy).unwrap();
+        let broker = broker(&directory, &settings, &clock, &entropy, ring).await;
         let user = broker.add_user("ada", Role::Admin, Some(Secret::new("correct horse staple"))).await.unwrap().id;
 
         let mut wanted = ProxySettings::new(&settings, tls_config(None, false).unwrap(), 16_384).unwrap();
@@ -90,7 +93,13 @@ impl World {
         let proxy = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
         let serving = tokio::spawn(proxy::serve(listener, broker.clone(), wanted, broker.metrics.clone(), stopping));
-        Self { broker, clock, provider, proxy, user, key: String::new(), stop, serving, _directory: directory }
+        Self { broker, clock, provider, proxy, user, key: String::new(), stop, serving, directory, settings }
+    }
+
+    /// What another process that shares the data directory does, as the command line is one.
+    pub async fn another_process(&self) -> Broker {
+        let ring = KeyRing::open(KeyFile::new(self.directory.path().join("master.keys"), None)).unwrap();
+        broker(&self.directory, &self.settings, &self.clock, &Entropy::seeded(12), ring).await
     }
 
     /// A grant, pasted; the provider is asked about it once.
@@ -180,7 +189,13 @@ impl World {
     }
 }
 
-async fn broker(directory: &tempfile::TempDir, settings: &Settings, clock: &Clock, entropy: &Entropy) -> Broker {
+async fn broker(
+    directory: &tempfile::TempDir,
+    settings: &Settings,
+    clock: &Clock,
+    entropy: &Entropy,
+    ring: KeyRing,
+) -> Broker {
     let places = Places {
         api: settings.teslascope_url.url().clone(),
         mcp: settings.teslascope_mcp_url.url().clone(),
@@ -192,7 +207,6 @@ async fn broker(directory: &tempfile::TempDir, settings: &Settings, clock: &Cloc
     let registration = Some(Registration { client_id: CLIENT.to_owned(), client_secret: None });
     let tls = tls_config(None, false).unwrap();
     let oauth = OauthClient::new(ClientSettings { places, registration, timeout, tls }, clock.clone()).unwrap();
-    let ring = KeyRing::create_new(KeyFile::new(directory.path().join("master.keys"), None), entropy).unwrap();
     let store = Store::open(&directory.path().join("keyfob.db")).await.unwrap();
     let health = Health::starting();
     let parts = Parts {
