@@ -119,6 +119,8 @@ impl App {
             drain: settings.drain,
         };
 
+        // Before anything answers: whoever waits for an answer finds the line already there.
+        self.print_setup_line().await;
         let mut serving = JoinSet::new();
         let counted = broker.clone();
         let ops =
@@ -139,7 +141,6 @@ impl App {
             beside.spawn(broker.clone().tell_of_grants(notifier));
         }
 
-        self.print_setup_line().await;
         broker.health.clear(Trouble::Starting);
         tracing::info!(
             web.address = %settings.web_listen,

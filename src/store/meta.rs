@@ -59,8 +59,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes this the setup token while there is no user; tokens of other starts stay good until one is used.
-    /// False when there is a user already.
+    /// Makes this the only setup token while there is no admin. False when there is one already.
     ///
     /// # Errors
     /// [`super::StoreError`]
@@ -74,8 +73,8 @@ impl Store {
         .execute(&mut *tx)
         .await?
         .rows_affected();
-        // "New at each start until used": only the last few starts' tokens count.
-        sqlx::query("DELETE FROM setup_tokens WHERE hash NOT IN (SELECT hash FROM setup_tokens ORDER BY created_at DESC, rowid DESC LIMIT 4)")
+        sqlx::query("DELETE FROM setup_tokens WHERE hash <> $1")
+            .bind(hash.as_bytes().as_slice())
             .execute(&mut *tx)
             .await?;
         tx.commit().await?;

@@ -11,9 +11,12 @@ use super::browser::{House, PASSWORD};
 #[tokio::test]
 async fn the_first_admin_is_made_with_the_printed_token_once() {
     let house = House::new().await;
+    let earlier = house.broker.issue_setup_token().await.unwrap().unwrap();
     let token = house.broker.issue_setup_token().await.unwrap().unwrap();
     let token = token.expose_str().unwrap();
     let mut browser = house.browser();
+    let stale = format!("/setup?token={}", earlier.expose_str().unwrap());
+    assert_eq!(browser.open(&stale).await.status, StatusCode::FORBIDDEN, "the token of an earlier start");
     assert_eq!(browser.open("/setup").await.status, StatusCode::FORBIDDEN);
     assert_eq!(browser.open("/setup?token=guess").await.status, StatusCode::FORBIDDEN);
     browser.open("/sign-in").await.shows("not set up yet");
