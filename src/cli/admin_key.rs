@@ -29,6 +29,9 @@ pub enum AdminKeyCommand {
     Revoke {
         /// Its id, or its name where only one live key has it.
         key: String,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
     },
 }
 
@@ -46,9 +49,13 @@ pub(super) async fn run(broker: &Broker, command: AdminKeyCommand) -> Result<()>
             Ok(())
         }
         AdminKeyCommand::List { json } => list(broker, json).await,
-        AdminKeyCommand::Revoke { key } => {
+        AdminKeyCommand::Revoke { key, json } => {
             let id = find(broker, &key).await?;
             broker.revoke_admin_key(id).await?;
+            if json {
+                let keys = broker.list_admin_keys().await?;
+                output::json(&keys.iter().find(|key| key.id == id).map(AdminKeyMembers::new))?;
+            }
             output::note("The key is revoked.");
             Ok(())
         }

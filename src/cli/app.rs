@@ -30,6 +30,9 @@ pub enum AppCommand {
     Revoke {
         /// Id, or its name where only one app has it.
         app: String,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
     },
     /// Give an app a new key; the old one stays valid for a while.
     Roll {
@@ -76,7 +79,7 @@ pub(super) async fn run(broker: &Broker, command: AppCommand) -> Result<()> {
     match command {
         AppCommand::Add(add) => {
             let user = broker.find_user(&add.user).await?;
-            let scopes = add.scopes.iter().fold(ScopeSet::EMPTY, |all, more| all.union(*more));
+            let scopes = values::union(&add.scopes);
             let wish = AppWish {
                 user: user.id,
                 name: add.name,
@@ -96,9 +99,13 @@ pub(super) async fn run(broker: &Broker, command: AppCommand) -> Result<()> {
             };
             list(&all(broker, AppFilter { user, ..AppFilter::default() }).await?, json)
         }
-        AppCommand::Revoke { app } => {
+        AppCommand::Revoke { app, json } => {
             let found = find(broker, &app).await?;
             broker.revoke_app(found.app.id, None).await?;
+            if json {
+                let revoked = broker.find_app(found.app.id, None).await?;
+                output::json(&AppMembers::new(&revoked.app, &revoked.user_name))?;
+            }
             output::note(&format!("{} is revoked; its keys no longer work.", found.app.name));
             Ok(())
         }

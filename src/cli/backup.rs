@@ -1,6 +1,6 @@
 //! `keyfob backup` and `keyfob restore`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 
@@ -25,12 +25,9 @@ pub struct BackupArgs {
 pub struct RestoreArgs {
     /// The backup.
     file: PathBuf,
-}
-
-impl RestoreArgs {
-    pub(super) fn file(&self) -> &Path {
-        &self.file
-    }
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
 }
 
 pub(super) async fn run(broker: &Broker, args: BackupArgs) -> Result<()> {
@@ -49,8 +46,12 @@ pub(super) async fn run(broker: &Broker, args: BackupArgs) -> Result<()> {
     Ok(())
 }
 
-pub(super) async fn run_restore(settings: &Settings, file: &Path) -> Result<()> {
+pub(super) async fn run_restore(settings: &Settings, args: &RestoreArgs) -> Result<()> {
+    let file = &args.file;
     let done = restore(settings, file).await?;
+    if args.json {
+        output::json(&serde_json::json!({ "database": done.database, "replaced": done.replaced }))?;
+    }
     output::note(&format!("{} now holds what {} held.", done.database.display(), file.display()));
     if let Some(replaced) = done.replaced {
         output::note(&format!("What stood there before is in {}.", replaced.display()));

@@ -22,7 +22,11 @@ pub enum KeysCommand {
         json: bool,
     },
     /// Print a new key as a line for the key file, to be put first by hand where Keyfob can't write the file.
-    New,
+    New {
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
+    },
     /// Make a new master key and seal everything under it, while the service runs.
     ///
     /// It can be stopped at any point and run again; it goes on where it was. Where a key was put first by hand, or an
@@ -31,6 +35,9 @@ pub enum KeysCommand {
         /// Make no key: seal what is left under the first one and drop the others from the key file.
         #[arg(long)]
         retire: bool,
+        /// Print the keys afterwards, as `keys list --json` does.
+        #[arg(long)]
+        json: bool,
     },
     /// Open every sealed value, and say what does not open.
     Verify {
@@ -41,9 +48,14 @@ pub enum KeysCommand {
 }
 
 /// Prints a new key. It needs no database and no key file.
-pub(super) fn new() -> Result<()> {
+pub(super) fn new(json: bool) -> Result<()> {
     let (id, line) = KeyRing::new_line(&Entropy::system());
-    std::io::stdout().write_all(line.expose())?;
+    if json {
+        let line = line.expose_str().unwrap_or_default().trim_end();
+        output::json(&serde_json::json!({ "id": id.to_string(), "line": line }))?;
+    } else {
+        std::io::stdout().write_all(line.expose())?;
+    }
     output::note(&format!(
         "This is the new key {id}. Put the line first in the key file, keep the others below it, then run `keyfob keys rotate`."
     ));
@@ -53,9 +65,15 @@ pub(super) fn new() -> Result<()> {
 pub(super) async fn run(broker: &Broker, command: KeysCommand) -> Result<()> {
     match command {
         KeysCommand::List { json } => list(broker, json).await,
-        KeysCommand::New => new(),
-        KeysCommand::Rotate { retire: false } => rotate(broker).await,
-        KeysCommand::Rotate { retire: true } => retire(broker).await,
+        KeysCommand::New { json } => new(json),
+        KeysCommand::Rotate { retire, json } => {
+            if retire {
+                self::retire(broker).await?
+            } else {
+                rotate(broker).await?
+            }
+            if json { list(broker, true).await } else { Ok(()) }
+        }
         KeysCommand::Verify { json } => verify(broker, json).await,
     }
 }

@@ -138,7 +138,7 @@ fn command(args: Args) -> Result<()> {
         Command::Grant(command) => with_broker(flags, async |broker| grant::run(broker, command).await),
         Command::App(command) => with_broker(flags, async |broker| app::run(broker, command).await),
         Command::AdminKey(command) => with_broker(flags, async |broker| admin_key::run(broker, command).await),
-        Command::Keys(keys::KeysCommand::New) => keys::new(),
+        Command::Keys(keys::KeysCommand::New { json }) => keys::new(json),
         Command::Keys(command) => with_broker(flags, async |broker| keys::run(broker, command).await),
         Command::Backup(args) => with_broker(flags, async |broker| backup::run(broker, args).await),
         Command::Restore(args) => restore(flags, &args),
@@ -194,7 +194,7 @@ fn restore(flags: &SettingFlags, args: &backup::RestoreArgs) -> Result<()> {
     let _ = harden();
     let settings = settings(flags, None)?;
     log::init("warn", settings.log_format);
-    runtime()?.block_on(backup::run_restore(&settings, args.file()))
+    runtime()?.block_on(backup::run_restore(&settings, args))
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

@@ -39,6 +39,9 @@ pub enum UserCommand {
     Remove {
         /// Name or id.
         user: String,
+        /// Print one JSON document.
+        #[arg(long)]
+        json: bool,
     },
     /// Set a new password and end the account's sessions; without --password-stdin one is made and shown once.
     ResetPassword {
@@ -71,9 +74,12 @@ pub(super) async fn run(broker: &Broker, command: UserCommand) -> Result<()> {
             show(&user, &password, json)
         }
         UserCommand::List { json } => list(broker, json).await,
-        UserCommand::Remove { user } => {
+        UserCommand::Remove { user, json } => {
             let user = broker.find_user(&user).await?;
             broker.remove_user(user.id).await?;
+            if json {
+                output::json(&user)?;
+            }
             output::note(&format!("{} is removed, with their grants and apps.", user.name));
             Ok(())
         }

@@ -29,6 +29,11 @@ pub(super) fn scopes(text: &str) -> Result<ScopeSet, String> {
     if set.is_empty() { Err("name at least one scope".to_owned()) } else { Ok(set) }
 }
 
+/// All of the sets that a repeated argument gave.
+pub(super) fn union(sets: &[ScopeSet]) -> ScopeSet {
+    sets.iter().fold(ScopeSet::EMPTY, |all, more| all.union(*more))
+}
+
 /// A grant's status.
 pub(super) fn status() -> impl TypedValueParser<Value = GrantStatus> {
     PossibleValuesParser::new(GrantStatus::ALL.iter().map(|status| status.as_str()))

@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod documents;
 mod exit_codes;
+mod headless;
 mod help;
 mod kept;
 mod keys;
