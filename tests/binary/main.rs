@@ -16,6 +16,7 @@ mod notify;
 mod ops;
 mod pages;
 mod program;
+mod secrets;
 mod service_manager;
 mod settings;
 mod start_faults;

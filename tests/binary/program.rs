@@ -113,6 +113,7 @@ impl Place {
             }
             log.push(line);
         }
+        running.before = log;
         running
     }
 }
@@ -161,6 +162,7 @@ pub(crate) struct Running {
     child: Child,
     lines: mpsc::Receiver<String>,
     ready: serde_json::Value,
+    before: Vec<String>,
 }
 
 impl Running {
@@ -168,7 +170,20 @@ impl Running {
         let (said, lines) = mpsc::channel();
         let errors = BufReader::new(child.stderr.take().unwrap());
         std::thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| drop(said.send(line))));
-        Self { child, lines, ready: serde_json::Value::Null }
+        Self { child, lines, ready: serde_json::Value::Null, before: Vec::new() }
+    }
+
+    /// The token of the setup link, which a first start prints.
+    pub(crate) fn setup_token(&mut self) -> String {
+        let lines = BufReader::new(self.child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let line = lines.into_iter().find(|line| line.starts_with("setup: ")).unwrap();
+        line.split_once("/setup?token=").unwrap().1.to_owned()
+    }
+
+    /// Waits for its end: everything that it logged.
+    pub(crate) fn whole_log(mut self) -> String {
+        let before = std::mem::take(&mut self.before);
+        [before, self.wait().1].concat().join("\n")
     }
 
     /// Where a listener listens.
