@@ -116,6 +116,8 @@ impl App {
         let metrics = &broker.metrics;
         let limits = |connections: usize| Limits {
             connections: connections.min(self.files.connections()),
+            // A page may wait for the provider's answer to a code, and for what was asked of it before.
+            request: REQUEST.max(settings.token_timeout * 3),
             drain: settings.drain,
         };
 
@@ -237,6 +239,9 @@ impl Signals {
 
 /// How long a connection may take to send a request's head, and may idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// How long a request for a page may take at least.
+const REQUEST: Duration = Duration::from_mins(1);
 
 /// How long the end of the program waits for the last audit rows.
 const WRITE_OUT: Duration = Duration::from_secs(10);

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
+use axum::http::StatusCode;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower::ServiceExt as _;
+use tower_http::timeout::TimeoutLayer;
 
 use super::HEAD_TIMEOUT;
 use crate::telemetry::{Listener, Metrics};
@@ -20,6 +22,8 @@ use crate::telemetry::{Listener, Metrics};
 pub struct Limits {
     /// Connections at once; further ones wait in the system's queue.
     pub connections: usize,
+    /// How long a request may take from its head to the beginning of its answer, its body included.
+    pub request: Duration,
     /// How long running requests may take to end.
     pub drain: Duration,
 }
@@ -34,6 +38,8 @@ pub async fn accept(
     mut stopping: watch::Receiver<bool>,
 ) {
     let room = Arc::new(Semaphore::new(limits.connections));
+    // A body that comes byte by byte must not hold a connection's place for ever.
+    let router = router.layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, limits.request));
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -96,4 +102,37 @@ async fn serve_connection(stream: TcpStream, router: Router, mut stopping: watch
         _ = stopping.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
     }
     let _ = connection.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::ambient::Clock;
+    use crate::telemetry::Health;
+
+    #[tokio::test]
+    async fn a_body_that_does_not_come_gives_its_place_back() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().route("/", axum::routing::post(async |body: String| body));
+        let limits = Limits { connections: 1, request: Duration::from_millis(200), drain: Duration::from_secs(1) };
+        let (stop, stopping) = watch::channel(false);
+        let metrics = Metrics::new(Clock::system(), Health::starting());
+        let serving = tokio::spawn(accept(listener, router, limits, metrics, Listener::Web, stopping));
+
+        let ask = async |body: &str| {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            let head = "POST / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\n";
+            stream.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
+            let mut answer = String::new();
+            let _ = stream.read_to_string(&mut answer).await;
+            answer
+        };
+        assert!(ask("sl").await.starts_with("HTTP/1.1 408 "));
+        assert!(ask("done").await.ends_with("done"), "the one place is free again");
+        stop.send(true).unwrap();
+        serving.await.unwrap();
+    }
 }

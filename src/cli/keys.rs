@@ -68,9 +68,9 @@ pub(super) async fn run(broker: &Broker, command: KeysCommand) -> Result<()> {
         KeysCommand::New { json } => new(json),
         KeysCommand::Rotate { retire, json } => {
             if retire {
-                self::retire(broker).await?
+                self::retire(broker).await?;
             } else {
-                rotate(broker).await?
+                rotate(broker).await?;
             }
             if json { list(broker, true).await } else { Ok(()) }
         }

@@ -12,6 +12,7 @@ mod flags;
 mod grant;
 mod input;
 mod keys;
+mod man;
 // Tables and JSON.
 pub mod output;
 mod ready;
@@ -151,11 +152,7 @@ fn command(args: Args) -> Result<()> {
             clap_complete::generate(shell, &mut Args::command(), "keyfob", &mut script);
             Ok(std::io::stdout().write_all(&script)?)
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Args::command()).render(&mut page)?;
-            Ok(std::io::stdout().write_all(&page)?)
-        }
+        Command::Man => Ok(std::io::stdout().write_all(&man::page()?)?),
     }
 }
 

@@ -27,6 +27,7 @@ fn completions_and_the_manual_are_made_by_one_command() {
         (["completions", "bash"].as_slice(), "complete -F"),
         (&["completions", "fish"], "complete -c keyfob"),
         (&["man"], ".TH keyfob"),
+        (&["man"], ".SH KEYFOB GRANT CONNECT"),
     ] {
         let ended = place.run(arguments);
         assert_eq!(ended.code, Some(0));
