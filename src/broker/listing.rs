@@ -3,8 +3,9 @@
 use super::Broker;
 use crate::domain::grant::{ConsentReason, Grant, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
+use crate::domain::time::Timestamp;
 use crate::domain::user::User;
-use crate::store::{AuditFilter, AuditPage, GrantFilter, GrantsAfter, ListedGrant, StoreError};
+use crate::store::{AuditFilter, AuditPage, CallCount, GrantFilter, GrantsAfter, ListedGrant, StoreError};
 
 impl Broker {
     /// A page of grants, each with the status to show: under other settings than it was made with, it needs its user.
@@ -110,6 +111,20 @@ impl Broker {
     /// [`StoreError`]
     pub async fn list_users(&self, after: Option<UserId>, limit: u32) -> Result<Vec<User>, StoreError> {
         self.store.list_users(after, limit).await
+    }
+
+    /// Counts the calls of a user's apps from `since` on, by spans of so many milliseconds; of each app the newest `most`.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn count_calls(
+        &self,
+        user: UserId,
+        since: Timestamp,
+        span_ms: i64,
+        most: u32,
+    ) -> Result<Vec<CallCount>, StoreError> {
+        self.store.count_calls(user, since, span_ms, most).await
     }
 
     /// A page of events, newest first.

@@ -60,7 +60,7 @@ use crate::domain::grant::Binding;
 use crate::domain::id::Id;
 pub use crate::oauth::PastedCheck;
 pub use crate::store::{
-    AppFilter, AppRecord, AuditFilter, GrantFilter, GrantSort, GrantsAfter, KeptSession, ListedGrant,
+    AppFilter, AppRecord, AuditFilter, CallCount, GrantFilter, GrantSort, GrantsAfter, KeptSession, ListedGrant,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::{Health, Metrics};

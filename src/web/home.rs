@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use askama::Template;
+use axum::extract::RawQuery;
 use axum::response::Response;
 
+use super::activity::Activity;
 use super::calls::{CallRow, Names};
+use super::form::Fields;
 use super::frame::{Frame, Section, Tone, page};
 use super::problem::Problem;
 use super::rows::{AppRow, GrantRow};
@@ -29,6 +32,7 @@ struct HomePage {
     todos: Vec<Todo>,
     grants: Vec<GrantRow>,
     apps: Vec<AppRow>,
+    activity: Option<Activity>,
     calls: Vec<CallRow>,
 }
 
@@ -48,7 +52,8 @@ impl Todo {
 }
 
 /// `GET /`
-pub(crate) async fn show(visit: SignedIn) -> Result<Response, Problem> {
+pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<Response, Problem> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let (broker, now, user) = (&visit.web.broker, visit.now, visit.user.id);
     let filter = GrantFilter { user: Some(user), limit: SHOWN, ..GrantFilter::default() };
     let grants: Vec<Grant> = broker
@@ -69,6 +74,10 @@ pub(crate) async fn show(visit: SignedIn) -> Result<Response, Problem> {
     let filter = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: 10, ..AuditFilter::default() };
     let calls = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
 
+    let activity = match apps.as_slice() {
+        [] => None,
+        apps => Some(Activity::of(&visit, apps, fields.one("span")).await?),
+    };
     let todos: Vec<Todo> = grants
         .iter()
         .filter_map(|grant| of_grant(grant, now))
@@ -81,6 +90,7 @@ pub(crate) async fn show(visit: SignedIn) -> Result<Response, Problem> {
         grants: grants.iter().map(|grant| GrantRow::of(grant, now)).collect(),
         apps: apps.iter().map(|record| AppRow::of(&record.app, now)).collect(),
         calls: calls.iter().map(|event| CallRow::of(event, &names, now)).collect(),
+        activity,
         todos,
     };
     Ok(page(&page_shown))

@@ -1,6 +1,7 @@
 //! Pages: server-made, complete without a script. A handler parses, asks the broker, answers.
 
 mod account;
+mod activity;
 mod admin;
 mod app;
 mod apps;

@@ -185,6 +185,47 @@ async fn an_invitation_lets_its_user_set_a_password_once() {
 }
 
 #[tokio::test]
+async fn home_counts_calls_by_hour_and_shows_what_each_app_may_do_and_does() {
+    let house = House::with_admin().await;
+    house.add_user("bob", Role::Member).await;
+    let mut ada = house.signed_in("ada").await;
+    assert!(!ada.open("/").await.has("Calls of the last day"), "without an app there is nothing to count");
+    let made =
+        ada.fill("/apps/new", "/apps/new", &[("name", "Dash"), ("scope", "vehicles"), ("scope", "account")]).await;
+    let id = made.body.split("/apps/").filter_map(|rest| rest.split('"').next()).find(|id| id.len() == 36).unwrap();
+    let (user, now) = (house.broker.find_user("ada").await.unwrap().id, house.clock.now());
+    let call = |hours: i64, decision: &'static str| keyfob::domain::audit::AuditEvent {
+        app: Some(id.parse().unwrap()),
+        scope: Some(Scope::Vehicles),
+        ..keyfob::domain::audit::AuditEvent::change(
+            now.plus_millis(-hours * 3_600_000),
+            keyfob::domain::audit::kind::CALL,
+            Some(user),
+        )
+        .decided(decision)
+    };
+    let calls = [
+        call(100, "allowed"),
+        call(30, "allowed"),
+        call(3, "allowed"),
+        call(3, "insufficient_scope"),
+        call(0, "allowed"),
+    ];
+    house.broker.store.record(&calls).await.unwrap();
+
+    let day = ada.open("/").await;
+    day.shows("3 calls, 1 of them refused; at most 2 in one hour").shows("Dash 2").shows("never used");
+    assert_eq!(day.body.matches("class=\"bar\"").count(), 24);
+    ada.open("/?span=week").await.shows("5 calls, 1 of them refused").shows("in one day");
+    let page = ada.fill("/", &format!("/apps/{id}/scopes"), &[]).await;
+    assert_eq!(page.location(), format!("/apps/{id}"));
+    let app = house.broker.find_app(id.parse().unwrap(), None).await.unwrap();
+    assert_eq!(app.app.scopes, ScopeSet::of(Scope::Vehicles), "what was never used is dropped");
+    house.signed_in("bob").await.fill("/apps/new", "/apps/new", &[("name", "Other"), ("scope", "vehicles")]).await;
+    house.signed_in("bob").await.open("/").await.shows("No call in this time.");
+}
+
+#[tokio::test]
 async fn the_audit_trail_tells_what_happened_and_holds_no_secret() {
     let house = House::with_admin().await;
     let mut ada = house.signed_in("ada").await;
