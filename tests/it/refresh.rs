@@ -6,7 +6,7 @@ use keyfob::broker::{BearerRefusal, RefreshOutcome};
 use keyfob::domain::grant::{ConsentReason, GrantStatus};
 use keyfob::sandbox::{Moment, RawAnswer, RefreshErrors, SandboxConfig, Times, TokenFault};
 
-use super::refresh_world::{Called, HOUR, OK, TIMEOUT, World, until};
+use super::refresh_world::{Called, HOUR, OK, World, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_calls_at_expiry_make_one_token_request() {
@@ -275,123 +275,6 @@ async fn calls_wait_at_the_gate_and_go_on_with_the_old_token_if_it_takes_too_lon
 }
 
 #[tokio::test]
-async fn an_uncertain_refresh_that_did_not_rotate_goes_on_and_is_sent_again_later() {
-    let world = World::new().await;
-    let process = world.process().await;
-    let ada = process.connect("ada", &["vehicles"]).await;
-    world.faults.forget_received();
-    world.faults.refresh(Times::Next(1), TokenFault::DropBefore);
-    let outcome = process.broker.refresh_now(ada.grant, None).await.unwrap();
-    assert_eq!(outcome, Some(RefreshOutcome::Uncertain));
-    assert_eq!(process.status(ada.grant).await, GrantStatus::Uncertain);
-    assert_eq!(world.faults.calls("/api/account"), 1, "one cheap call");
-    assert_eq!(process.call(&ada.key).await, OK, "calls go on at once");
-    // Not before the token time-out has passed once more.
-    assert_eq!(process.broker.refresh_now(ada.grant, None).await.unwrap(), Some(RefreshOutcome::Uncertain));
-    assert_eq!(world.faults.token_requests(), 1);
-    world.clock.advance(Duration::from_secs(10) + TIMEOUT);
-    assert_eq!(process.broker.refresh_now(ada.grant, None).await.unwrap(), Some(RefreshOutcome::Refreshed));
-    assert_eq!(process.status(ada.grant).await, GrantStatus::Active);
-    assert_eq!(process.call(&ada.key).await, OK);
-}
-
-#[tokio::test]
-async fn a_lost_answer_after_a_rotation_is_named_as_such() {
-    for fault in [
-        TokenFault::DropAfter,
-        TokenFault::TruncatedJson,
-        TokenFault::After(RawAnswer::new(200, "application/json", "")),
-        TokenFault::DelayAfter(TIMEOUT * 3),
-    ] {
-        let world = World::new().await;
-        let process = world.process().await;
-        let ada = process.connect("ada", &["vehicles"]).await;
-        world.faults.forget_received();
-        world.faults.refresh(Times::Next(1), fault.clone());
-        let outcome = process.broker.refresh_now(ada.grant, None).await.unwrap();
-        let lost = ConsentReason::RotationLost;
-        assert_eq!(outcome, Some(RefreshOutcome::NeedsConsent(lost)), "{fault:?}");
-        let grant = process.grant(ada.grant).await;
-        assert_eq!((grant.status, grant.reason), (GrantStatus::NeedsConsent, Some(lost)));
-        assert_eq!(world.faults.token_requests(), 2, "the refresh, and the one that decides");
-        assert_eq!((process.refreshes("uncertain"), process.refreshes("rejected")), (1, 1));
-    }
-}
-
-#[tokio::test]
-async fn an_uncertain_grant_past_its_expiry_waits_before_it_is_decided() {
-    let world = World::new().await;
-    let process = world.process().await;
-    let ada = process.connect("ada", &["vehicles"]).await;
-    world.clock.advance(HOUR);
-    world.faults.forget_received();
-    world.faults.refresh(Times::Next(1), TokenFault::DropBefore);
-    let called = process.call(&ada.key).await;
-    assert!(matches!(called, Called::Refused(BearerRefusal::RefreshUnavailable { .. })), "{called:?}");
-    assert_eq!(world.faults.token_requests(), 1, "the old token tells nothing, so the first request is given its time");
-    world.clock.advance(Duration::from_secs(10));
-    assert_eq!(process.call(&ada.key).await, OK);
-    assert_eq!(world.faults.token_requests(), 2);
-}
-
-#[tokio::test]
-async fn a_disconnected_grant_is_not_brought_back_by_a_late_answer() {
-    for (offered, dead) in [(true, true), (false, false)] {
-        let config = SandboxConfig { access_lifetime: HOUR, revoke_endpoint: offered, ..SandboxConfig::default() };
-        let world = World::with(config, 30).await;
-        let process = world.process().await;
-        let ada = process.connect("ada", &["vehicles"]).await;
-        let rotated = world.faults.reached(Moment::AfterRotate);
-        let hold = world.faults.hold(Moment::BeforeAnswer);
-        let (refresher, grant) = (process.clone(), ada.grant);
-        let refresh = tokio::spawn(async move { refresher.broker.refresh_now(grant, None).await.unwrap() });
-        rotated.await;
-        process.broker.disconnect(ada.grant, None).await.unwrap().unwrap();
-        hold.release();
-        assert_eq!(refresh.await.unwrap(), Some(RefreshOutcome::Gone));
-        assert_eq!(process.status(ada.grant).await, GrantStatus::Disconnected);
-        let record = process.broker.store.find_grant(ada.grant, None).await.unwrap().unwrap();
-        assert!(record.access_token.is_none() && record.refresh_token.is_none());
-        assert_eq!(world.faults.tokens_alive(1).refresh == 0, dead, "the fresh token is revoked where that is offered");
-    }
-}
-
-#[tokio::test]
-async fn a_renewal_during_a_refresh_wins_over_its_late_answer() {
-    let world = World::new().await;
-    let process = world.process().await;
-    let ada = process.connect("ada", &["vehicles"]).await;
-    let rotated = world.faults.reached(Moment::AfterRotate);
-    world.faults.refresh(Times::Next(1), TokenFault::DelayAfter(TIMEOUT / 2));
-    let (refresher, grant) = (process.clone(), ada.grant);
-    let refresh = tokio::spawn(async move { refresher.broker.refresh_now(grant, None).await.unwrap() });
-    rotated.await;
-    process.consent(ada.user, Some(ada.grant), &["vehicles"]).await;
-    assert_eq!(refresh.await.unwrap(), Some(RefreshOutcome::Adopted));
-    assert_eq!(process.status(ada.grant).await, GrantStatus::Active);
-    assert_eq!(process.call(&ada.key).await, OK);
-}
-
-#[tokio::test]
-async fn a_late_answer_is_taken_out_of_needs_consent() {
-    let world = World::new().await;
-    let (first, second) = (world.process().await, world.process().await);
-    let ada = first.connect("ada", &["vehicles"]).await;
-    let rotated = world.faults.reached(Moment::AfterRotate);
-    let hold = world.faults.hold(Moment::BeforeAnswer);
-    let (refresher, grant) = (first.clone(), ada.grant);
-    let refresh = tokio::spawn(async move { refresher.broker.refresh_now(grant, None).await.unwrap() });
-    rotated.await;
-    // Meanwhile another process has judged the spent version.
-    let lost = ConsentReason::RotationLost;
-    second.broker.store.replace_with_needs_consent(ada.grant, 1, lost).await.unwrap();
-    hold.release();
-    assert_eq!(refresh.await.unwrap(), Some(RefreshOutcome::Refreshed));
-    assert_eq!(first.status(ada.grant).await, GrantStatus::Active);
-    assert_eq!(first.call(&ada.key).await, OK);
-}
-
-#[tokio::test]
 async fn a_401_that_slips_through_is_answered_with_one_refresh_and_no_storm_follows() {
     let world = World::new().await;
     let process = world.process().await;
@@ -413,7 +296,7 @@ async fn a_grant_of_other_settings_sends_nothing() {
     let world = World::new().await;
     let process = world.process().await;
     let ada = process.connect("ada", &["vehicles"]).await;
-    let other = world.process_with(world.clock.clone(), "another-client").await;
+    let other = world.another_process(world.clock.clone(), "another-client").await;
     world.faults.forget_received();
     let outcome = other.broker.refresh_now(ada.grant, None).await.unwrap();
     assert_eq!(outcome, Some(RefreshOutcome::OtherProvider));

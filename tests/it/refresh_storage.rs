@@ -175,7 +175,7 @@ async fn the_clock_is_put_right_by_the_providers() {
     for off in [7 * 3_600, -7 * 3_600] {
         let world = World::new().await;
         let wrong = Clock::test(world.clock.now().plus_millis(off * 1_000));
-        let process = world.process_with(wrong.clone(), "keyfob-sandbox").await;
+        let process = world.another_process(wrong.clone(), "keyfob-sandbox").await;
         let ada = process.connect("ada", &["vehicles"]).await;
         let expires_at = process.grant(ada.grant).await.expires_at.unwrap();
         let right = world.clock.now().plus(HOUR);
@@ -187,7 +187,7 @@ async fn the_clock_is_put_right_by_the_providers() {
     }
     let world = World::new().await;
     let slightly = Clock::test(world.clock.now().plus_millis(20_000));
-    let process = world.process_with(slightly.clone(), "keyfob-sandbox").await;
+    let process = world.another_process(slightly.clone(), "keyfob-sandbox").await;
     process.connect("ada", &["vehicles"]).await;
     assert_eq!(slightly.correction(), 0, "half a minute is tolerated");
 }

@@ -79,10 +79,10 @@ impl World {
 
     /// One more process, with the world's clock.
     pub(crate) async fn process(&self) -> Process {
-        self.process_with(self.clock.clone(), "keyfob-sandbox").await
+        self.another_process(self.clock.clone(), "keyfob-sandbox").await
     }
 
-    pub(crate) async fn process_with(&self, clock: Clock, client_id: &str) -> Process {
+    pub(crate) async fn another_process(&self, clock: Clock, client_id: &str) -> Process {
         let api = self.sandbox.url();
         let entropy = Entropy::system();
         let places = Places {
