@@ -99,7 +99,8 @@ const fn exchange_advice(error: &TokenError) -> &'static str {
 }
 
 impl Broker {
-    /// Completes an authorization from the query of the callback. Taken out first: an answer counts once.
+    /// Completes an authorization from the query of the callback. Taken out before it is used: an answer counts once.
+    /// One that comes elsewhere than it was asked for takes nothing out, so that nobody can end another's request.
     ///
     /// # Errors
     /// [`CompleteError`]
@@ -111,6 +112,10 @@ impl Broker {
     ) -> Result<Completed, CompleteError> {
         let callback = Callback::parse(query)?;
         let state_hash = KeyHash::of(callback.state.expose());
+        let waiting = self.store.find_authorization(state_hash).await?.ok_or(CompleteError::UnknownState)?;
+        if !waiting.was_begun_by(browser, user) {
+            return Err(CompleteError::Unaccepted(Unaccepted::Elsewhere));
+        }
         let request = self.store.take_authorization(state_hash).await?.ok_or(CompleteError::UnknownState)?;
         let endpoints = self.oauth.endpoints();
         let issuer_is_asked = endpoints.is_none_or(|endpoints| endpoints.is_issuer(callback.issuer.as_deref()));

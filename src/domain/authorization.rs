@@ -50,6 +50,12 @@ pub enum Unaccepted {
 pub struct AcceptedRequest(AuthorizationRequest);
 
 impl AuthorizationRequest {
+    /// Whether this browser and this user began it.
+    #[must_use]
+    pub fn was_begun_by(&self, browser_hash: KeyHash, user: UserId) -> bool {
+        self.browser_hash == browser_hash && self.user == user
+    }
+
     /// Checks an answer: in time, in the same browser, to the same user, from the issuer that was asked.
     ///
     /// # Errors
@@ -61,7 +67,7 @@ impl AuthorizationRequest {
         issuer_is_asked: bool,
         now: Timestamp,
     ) -> Result<AcceptedRequest, Unaccepted> {
-        if self.browser_hash != browser_hash || self.user != user {
+        if !self.was_begun_by(browser_hash, user) {
             Err(Unaccepted::Elsewhere)
         } else if now >= self.expires_at {
             Err(Unaccepted::Late)

@@ -1,5 +1,7 @@
 //! Authorization requests that were begun and not yet answered (RFC 6749 4.1.1).
 
+use sqlx::sqlite::SqliteRow;
+
 use super::columns::{Columns, bits, key};
 use super::{Result, Store};
 use crate::domain::app::KeyHash;
@@ -54,23 +56,19 @@ impl Store {
             .fetch_optional(&mut *tx)
             .await?;
         tx.commit().await?;
-        row.map(|row| {
-            let row = Columns(&row);
-            Ok(AuthorizationRequest {
-                state_hash: row.hash("state_hash")?,
-                user: row.id("user")?,
-                browser_hash: row.hash("browser_hash")?,
-                grant: row.id_or_none("grant_id")?,
-                label: row.parsed("label")?,
-                scopes: row.scopes("scopes")?,
-                verifier: Sealed::from_envelope(row.bytes("verifier")?),
-                redirect_uri: row.text("redirect_uri")?,
-                return_to: row.text_or_none("return_to")?,
-                begun_at: row.time("begun_at")?,
-                expires_at: row.time("expires_at")?,
-            })
-        })
-        .transpose()
+        row.as_ref().map(request_of).transpose()
+    }
+
+    /// A request by its state, which goes on waiting.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn find_authorization(&self, state_hash: KeyHash) -> Result<Option<AuthorizationRequest>> {
+        let row = sqlx::query("SELECT * FROM authorization_requests WHERE state_hash = $1")
+            .bind(state_hash.as_bytes().as_slice())
+            .fetch_optional(&self.read)
+            .await?;
+        row.as_ref().map(request_of).transpose()
     }
 
     /// When this user last began a request that was never answered, if one is open.
@@ -87,4 +85,21 @@ impl Store {
         .await?;
         Columns(&row).time_or_none("begun_at")
     }
+}
+
+fn request_of(row: &SqliteRow) -> Result<AuthorizationRequest> {
+    let row = Columns(row);
+    Ok(AuthorizationRequest {
+        state_hash: row.hash("state_hash")?,
+        user: row.id("user")?,
+        browser_hash: row.hash("browser_hash")?,
+        grant: row.id_or_none("grant_id")?,
+        label: row.parsed("label")?,
+        scopes: row.scopes("scopes")?,
+        verifier: Sealed::from_envelope(row.bytes("verifier")?),
+        redirect_uri: row.text("redirect_uri")?,
+        return_to: row.text_or_none("return_to")?,
+        begun_at: row.time("begun_at")?,
+        expires_at: row.time("expires_at")?,
+    })
 }

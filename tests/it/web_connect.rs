@@ -62,6 +62,8 @@ async fn an_answer_counts_once_in_the_browser_and_for_the_user_that_asked() {
         let page = other.open(&callback).await;
         assert_eq!(page.status, StatusCode::BAD_REQUEST);
         assert_eq!(faults.token_requests(), before, "the code is not used");
+        let own = ada.open(&callback).await;
+        assert_eq!(own.status, StatusCode::SEE_OTHER, "nobody else can end the request");
     }
     let mut altered = callback.clone();
     let at = altered.find("state=").unwrap() + 6;
