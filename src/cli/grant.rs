@@ -53,7 +53,7 @@ pub enum GrantCommand {
     /// Refresh a grant's tokens now.
     Refresh {
         /// The grant's id.
-        id: GrantId,
+        id: String,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
@@ -61,7 +61,7 @@ pub enum GrantCommand {
     /// End a grant: it is revoked at Teslascope where that is possible, and its tokens are wiped here.
     Disconnect {
         /// The grant's id.
-        id: GrantId,
+        id: String,
         /// Print one JSON document.
         #[arg(long)]
         json: bool,
@@ -120,8 +120,9 @@ pub(super) async fn run(broker: &Broker, command: GrantCommand) -> Result<()> {
         }
         GrantCommand::AddToken(add) => add_token(broker, add).await,
         GrantCommand::Connect(wish) => connect(broker, wish).await,
-        GrantCommand::Refresh { id, json } => refresh(broker, id, json).await,
+        GrantCommand::Refresh { id, json } => refresh(broker, id_of(&id)?, json).await,
         GrantCommand::Disconnect { id, json } => {
+            let id = id_of(&id)?;
             let Some(ended) = broker.disconnect(id, None).await? else {
                 return Err(Failure::refused("There is no such grant, or it is disconnected already."));
             };
@@ -172,6 +173,11 @@ fn show_made(grant: &Grant, user: &User, json: bool) -> Result<()> {
         ("expires", output::time(grant.expires_at)),
         ("id", grant.id.to_string()),
     ])?)
+}
+
+/// What is no id is the id of no grant.
+fn id_of(text: &str) -> Result<GrantId> {
+    text.parse().map_err(|_| Failure::refused("There is no such grant."))
 }
 
 async fn refresh(broker: &Broker, id: GrantId, json: bool) -> Result<()> {
