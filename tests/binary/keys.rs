@@ -1,10 +1,15 @@
 use std::fs;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use keyfob::domain::scope::{Scope, ScopeSet};
 use keyfob::domain::secret::{DataKey, Sealed};
+use keyfob::sandbox::{Sandbox, SandboxConfig};
 use keyfob::store::{Resealed, SealedUnder};
 
 use crate::kept::Kept;
-use crate::program::{Place, used};
+use crate::program::{Place, ask, used};
 
 /// A data directory as a first run leaves it, and a look inside.
 fn opened() -> (Place, Kept) {
@@ -13,13 +18,55 @@ fn opened() -> (Place, Kept) {
     (place, kept)
 }
 
+/// Calls through the proxy, one after the other on several threads, until it is stopped.
+struct Load {
+    stop: Arc<AtomicBool>,
+    threads: Vec<std::thread::JoinHandle<Vec<u16>>>,
+}
+
+impl Load {
+    fn start(proxy: SocketAddr, key: &str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let head = format!("GET /api/vehicles HTTP/1.1\r\nHost: {proxy}\r\nAuthorization: Bearer {key}");
+        let threads = (0..3)
+            .map(|_| {
+                let (stop, head) = (Arc::clone(&stop), head.clone());
+                std::thread::spawn(move || {
+                    let mut statuses = Vec::new();
+                    while !stop.load(Ordering::Relaxed) {
+                        statuses.push(ask(proxy, &head).0);
+                    }
+                    statuses
+                })
+            })
+            .collect();
+        Self { stop, threads }
+    }
+
+    /// The status of every call.
+    fn stop(self) -> Vec<u16> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+    }
+}
+
 #[test]
 fn a_rotation_that_is_killed_five_times_ends_on_the_new_key_and_the_old_one_can_go() {
     let count = if std::env::var_os("KEYFOB_TEST_MANY").is_some() { 10_000 } else { 1_000 };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let provider = runtime.block_on(Sandbox::start(SandboxConfig::default())).unwrap();
     let (place, kept) = opened();
     kept.put_grants(count);
+    let place = place.with("KEYFOB_TESLASCOPE_URL", provider.url());
+    let token = provider.issue_personal_access_token(1, ScopeSet::of(Scope::Vehicles));
+    let add = ["grant", "add-token", "--user", "ada", "--kind", "personal_access_token", "--scope", "vehicles"];
+    assert_eq!(place.run_with_input(&add, &token).code, Some(0));
+    let made = place.run(&["app", "add", "load", "--user", "ada", "--scope", "vehicles", "--json"]);
+    let made: serde_json::Value = serde_json::from_str(&made.out).unwrap();
+    let count = count + 1;
     let old = kept.key_ids()[0];
     let running = place.serve(&[]);
+    let load = Load::start(running.address("proxy"), made["key"].as_str().unwrap());
     for kill in 1..=5 {
         let mut rotation = place.start(&["keys", "rotate"]);
         let far = |kept: &Kept| kept.sealed_under(old).data_keys as usize <= count - kill * count / 7;
@@ -44,10 +91,12 @@ fn a_rotation_that_is_killed_five_times_ends_on_the_new_key_and_the_old_one_can_
     let ended = place.run(&["keys", "rotate", "--retire"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert_eq!(kept.key_ids(), [new]);
+    let statuses = load.stop();
+    assert!(statuses.len() >= 20 && statuses.iter().all(|status| *status == 200), "{statuses:?}");
     let ended = place.run(&["keys", "verify", "--json"]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let found: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
-    assert!(found["ok"] == true && found["refresh_tokens"] == count, "{found}");
+    assert!(found["ok"] == true && found["access_tokens"] == count, "{found}");
     running.signal("TERM");
     assert_eq!(running.wait().0, Some(0));
 }

@@ -1,16 +1,15 @@
 //! No secret is where it does not belong: the real program goes through every flow at the loudest log level, beside a
 //! provider whose secrets all contain a marker, and then logs, answers, metrics and every byte on disk are searched.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use keyfob::domain::scope::{Scope, ScopeSet};
-use keyfob::sandbox::{Client, Consent, RedirectRule, Sandbox, SandboxConfig, Times, TokenFault};
-use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
+use keyfob::sandbox::{Client, RedirectRule, Sandbox, SandboxConfig, Times, TokenFault};
 
-use crate::program::{Place, Running, get, snapshot};
+use crate::program::{Place, get, snapshot};
+use crate::visitor::Visitor;
 
 const MARKER: &str = "CANARY";
 const PASSWORD: &str = "CANARY correct horse battery";
@@ -35,99 +34,6 @@ const CRATES: [&str; 16] = [
     "tower_sessions",
     "tower_sessions_core",
 ];
-
-/// A browser and a program at once: it keeps cookies, and remembers every answer.
-struct Visitor {
-    client: reqwest::Client,
-    web: String,
-    proxy: SocketAddr,
-    cookies: BTreeMap<String, String>,
-    /// Where each answer came from, and all of it.
-    answers: Vec<(String, String)>,
-    /// Secrets that Keyfob made; they contain no marker.
-    made: BTreeSet<String>,
-}
-
-impl Visitor {
-    fn new(running: &Running) -> Self {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
-        Self {
-            client,
-            web: format!("http://localhost:{}", running.address("web").port()),
-            proxy: running.address("proxy"),
-            cookies: BTreeMap::new(),
-            answers: Vec::new(),
-            made: BTreeSet::new(),
-        }
-    }
-
-    /// Sends a request; gives status, `Location` and body.
-    async fn send(&mut self, name: &str, request: reqwest::RequestBuilder) -> (u16, String, String) {
-        let answer = request.send().await.unwrap();
-        let status = answer.status().as_u16();
-        let mut head = String::new();
-        for (header, value) in answer.headers() {
-            let value = String::from_utf8_lossy(value.as_bytes()).into_owned();
-            if *header == SET_COOKIE {
-                let (cookie, rest) = value.split_once('=').unwrap();
-                let kept = rest.split(';').next().unwrap();
-                if kept.len() > 20 {
-                    self.made.insert(kept.to_owned());
-                }
-                self.cookies.insert(cookie.to_owned(), kept.to_owned());
-            } else if *header != LOCATION {
-                head.push_str(&format!("{header}: {value}\n"));
-            }
-        }
-        let location = answer.headers().get(LOCATION).map_or("", |value| value.to_str().unwrap()).to_owned();
-        let body = answer.text().await.unwrap();
-        self.answers.push((format!("{name} ({status})"), format!("{head}\n{body}")));
-        (status, location, body)
-    }
-
-    fn cookie(&self) -> String {
-        self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ")
-    }
-
-    async fn open(&mut self, path: &str) -> (u16, String, String) {
-        let request = self.client.get(format!("{}{path}", self.web)).header(COOKIE, self.cookie());
-        self.send(&format!("GET {}", path.split('?').next().unwrap()), request).await
-    }
-
-    /// Opens a page and sends a form of it.
-    async fn fill(&mut self, page: &str, action: &str, fields: &[(&str, &str)]) -> (u16, String, String) {
-        let (_, _, body) = self.open(page).await;
-        let token = body.split_once("name=\"csrf_token\" value=\"").unwrap_or_else(|| panic!("{page}: {body}")).1;
-        let mut all = vec![("csrf_token", token.split('"').next().unwrap())];
-        all.extend_from_slice(fields);
-        let request = self.client.post(format!("{}{action}", self.web)).header(COOKIE, self.cookie()).form(&all);
-        self.send(&format!("POST {action}"), request).await
-    }
-
-    /// Goes to the provider and comes back; gives where the callback leads.
-    async fn consent(&mut self, provider: &Sandbox, to: &str) -> (u16, String) {
-        let state = to.split_once("state=").unwrap().1.split('&').next().unwrap();
-        self.made.insert(state.to_owned());
-        let back = provider.decide(to, 1, Consent::Authorize(all_scopes())).unwrap();
-        let at = back.find("/oauth/callback").unwrap();
-        let (status, location, _) = self.open(&back[at..]).await;
-        (status, location)
-    }
-
-    async fn call(&mut self, method: &str, path: &str, key: Option<&str>) -> u16 {
-        let url = format!("http://{}{path}", self.proxy);
-        let mut request = self.client.request(method.parse().unwrap(), url);
-        if let Some(key) = key {
-            request = request.bearer_auth(key);
-        }
-        self.send(&format!("{method} {}", path.split('?').next().unwrap()), request).await.0
-    }
-}
-
-fn all_scopes() -> ScopeSet {
-    Scope::ALL.into_iter().fold(ScopeSet::EMPTY, |set, scope| set.union(ScopeSet::of(scope)))
-}
 
 /// The places where a text is found that should be nowhere.
 fn leaks(places: &[(String, Vec<u8>)], secrets: &BTreeSet<String>) -> Vec<String> {
@@ -198,9 +104,7 @@ fn no_secret_is_in_a_log_an_answer_a_metric_or_a_file() {
 
 async fn go_through_everything(place: &Place, provider: &Sandbox, visitor: &mut Visitor, setup: &str) {
     let faults = provider.faults();
-    let fields = [("token", setup), ("username", "ada"), ("password", PASSWORD)];
-    let made = visitor.fill(&format!("/setup?token={setup}"), "/setup", &fields).await;
-    assert_eq!(made.0, 303, "{made:?}");
+    visitor.set_up(setup, PASSWORD).await;
     visitor.cookies.clear();
     let wrong = visitor.fill("/sign-in", "/sign-in", &[("username", "ada"), ("password", "CANARY-wrong")]).await;
     assert_eq!(wrong.0, 401, "{wrong:?}");
@@ -225,10 +129,7 @@ async fn go_through_everything(place: &Place, provider: &Sandbox, visitor: &mut 
 
     // An app, its calls, and calls of nobody.
     let fields = [("name", "dashboard"), ("scope", "vehicles"), ("scope", "controls"), ("query_key", "yes")];
-    let (_, _, page) = visitor.fill("/apps/new", "/apps/new", &fields).await;
-    let at = page.find("kf_").unwrap_or_else(|| panic!("no key: {page}"));
-    let key = page[at..at + 46].to_owned();
-    visitor.made.insert(key.clone());
+    let key = visitor.make_app(&fields).await;
     let vehicle = "/api/vehicle/1/command/honkHorn";
     for (method, path, with) in [
         ("GET", "/api/vehicles", Some(&key)),
@@ -291,6 +192,12 @@ async fn go_through_everything(place: &Place, provider: &Sandbox, visitor: &mut 
         let ended = place.run(command);
         visitor.answers.push((format!("{command:?}"), format!("{}\n{}", ended.out, ended.err)));
     }
+
+    // The running service refreshes a grant whose own key was sealed anew under a key that it has not heard of.
+    let before = faults.refreshes();
+    assert_eq!(visitor.fill(&grant, &format!("{grant}/refresh"), &[]).await.0, 303);
+    assert_eq!(faults.refreshes(), before + 1);
+    assert_eq!(visitor.call("GET", "/api/vehicles", Some(&key)).await, 200);
 
     // The ends.
     for path in ["/", "/apps", "/admin/grants", "/admin/audit", "/admin/users", "/admin/apps", "/admin/keys", &grant] {
