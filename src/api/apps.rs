@@ -28,6 +28,7 @@ const OVERLAP: Duration = Duration::from_secs(86_400);
 
 /// An app that is to be.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewApp {
     /// What its user calls it.
     #[schema(value_type = String, min_length = 1, max_length = 80, example = "Dashboard")]
@@ -42,7 +43,7 @@ pub(super) struct NewApp {
     #[schema(value_type = Option<String>, pattern = "^[0-9]+[smhd]$", example = "90d")]
     expires_in: Option<Duration>,
     /// Whether its key may come in the URL as `?api_key=`.
-    #[schema(required = false, default = false)]
+    #[schema(value_type = Option<bool>, default = false)]
     query_key: bool,
     /// The one grant of its user that it is tied to.
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -79,9 +80,10 @@ impl NewApp {
 
 /// How a key is rolled.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct Roll {
     /// How long the old key still works, like `24h`.
-    #[schema(value_type = String, required = false, default = "24h", pattern = "^[0-9]+[smhd]$")]
+    #[schema(value_type = Option<String>, default = "24h", pattern = "^[0-9]+[smhd]$")]
     overlap: Duration,
 }
 

@@ -1,5 +1,7 @@
 //! `/api/v1/audit`.
 
+use std::time::Duration;
+
 use axum::extract::RawQuery;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
@@ -15,6 +17,9 @@ use crate::domain::audit::kind;
 use crate::domain::id::AppId;
 use crate::domain::time::{Timestamp, parse_span};
 
+/// How long a listing waits for rows that are being written.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Which events are listed.
 #[derive(IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -29,13 +34,17 @@ pub(super) struct Filter {
     /// Only those of this user, by name.
     user: Option<String>,
     /// Only those of this kind.
-    kind: Option<String>,
+    #[param(value_type = Option<EventKind>, inline)]
+    kind: Option<&'static str>,
     /// The `next_cursor` of the page before.
     cursor: Option<String>,
     /// At most so many items.
     #[param(minimum = 1, maximum = 500, default = 100)]
     limit: Option<u32>,
 }
+
+/// The kinds of events.
+pub(super) enum EventKind {}
 
 /// List what was called and changed, newest first
 #[utoipa::path(get, path = "/api/v1/audit", operation_id = "list_audit", tag = "audit", params(Filter),
@@ -62,6 +71,8 @@ pub(super) async fn list(Admin(broker): Admin, RawQuery(query): RawQuery) -> Res
     };
     let before = wanted.after.map(i64::from_be_bytes);
     let filter = AuditFilter { since, app, user, kind, before, limit: wanted.read_ahead(), ..AuditFilter::default() };
+    // Whoever has just changed something finds it; a trail that can't be written is read as it stands.
+    broker.trail().catch_up(PATIENCE).await;
     let events = broker.list_audit(&filter).await?;
     let places: Vec<_> = events.iter().collect();
     let page = wanted.page(

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::request_body::RequestBody;
-use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::schema::{AnyOfBuilder, ObjectBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
     Components, ComponentsBuilder, Content, Header, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required,
@@ -59,6 +59,7 @@ pub(super) fn finish(mut description: OpenApi) -> Bytes {
     for item in description.paths.paths.values_mut() {
         for operation in operations(item) {
             add_answers(operation);
+            allow_empty_values(operation);
         }
     }
     description.to_json().map(Bytes::from).unwrap_or_default()
@@ -74,6 +75,19 @@ fn roll_body(description: &mut OpenApi) -> Option<&mut RequestBody> {
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
     [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete].into_iter().flatten()
+}
+
+/// A parameter of a query with an empty value counts as not given.
+fn allow_empty_values(operation: &mut Operation) {
+    let empty = ObjectBuilder::new().schema_type(Type::String).max_length(Some(0)).build();
+    for given in operation.parameters.iter_mut().flatten() {
+        let RefOr::T(given) = given else { continue };
+        if given.parameter_in == ParameterIn::Query
+            && let Some(schema) = given.schema.take()
+        {
+            given.schema = Some(AnyOfBuilder::new().item(schema).item(empty.clone()).into());
+        }
+    }
 }
 
 fn add_answers(operation: &mut Operation) {

@@ -102,6 +102,7 @@ fn none() -> Problem {
 
 /// A token that its user made at the provider.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct PastedToken {
     /// Whose grant it becomes: the name of a user.
     #[schema(value_type = String, example = "ada")]

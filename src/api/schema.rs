@@ -6,6 +6,8 @@ use utoipa::openapi::schema::{Object, ObjectBuilder, Schema, SchemaFormat, Type}
 use utoipa::openapi::{Ref, RefOr};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::audit::EventKind;
+use crate::domain::audit::kind;
 use crate::domain::grant::{ConsentReason, GrantKind, GrantStatus, ScopesSource};
 use crate::domain::scope::Scope;
 use crate::domain::user::{Role, User};
@@ -33,6 +35,14 @@ words! {
     ScopesSource: ScopesSource::ALL;
     Role: [Role::Admin, Role::Member];
 }
+
+impl PartialSchema for EventKind {
+    fn schema() -> RefOr<Schema> {
+        text().enum_values(Some(kind::ALL)).into()
+    }
+}
+
+impl ToSchema for EventKind {}
 
 fn text() -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String)

@@ -19,6 +19,7 @@ use crate::domain::user::{Role, User, UserName};
 
 /// An account that is to be.
 #[derive(ToSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct NewUser {
     /// What its user signs in with; nobody else may have it, in whatever case.
     #[schema(value_type = String, min_length = 1, max_length = 64, example = "ada")]
@@ -27,7 +28,7 @@ pub(super) struct NewUser {
     #[schema(value_type = String, min_length = 8, max_length = 1024, format = "password")]
     password: Secret<Password>,
     /// What its user may do.
-    #[schema(required = false, default = "member")]
+    #[schema(value_type = Option<Role>, default = "member")]
     role: Role,
 }
 

@@ -177,8 +177,14 @@ impl Trail {
 
     /// Waits until every row handed over so far is on disk, or `patience` is over. False when it is not.
     pub async fn finish(&self, patience: Duration) -> bool {
-        let (done, written) = oneshot::channel();
         self.shared.count_unknowns_now();
+        self.catch_up(patience).await
+    }
+
+    /// The same without the refusals of unknown callers, which are counted by the minute: what a reader of the trail waits
+    /// for, so that whoever changed something finds it there.
+    pub async fn catch_up(&self, patience: Duration) -> bool {
+        let (done, written) = oneshot::channel();
         let _ = self.shared.queue.send(Entry::Flush(done));
         self.shared.wake.notify_one();
         matches!(timeout(patience, written).await, Ok(Ok(())))

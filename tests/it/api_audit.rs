@@ -31,7 +31,6 @@ async fn every_change_by_the_api_is_one_row_that_names_the_admin_key() {
     // Refusals change nothing and leave no row.
     program.delete(&app_path).await;
     program.post("/users", &json!({})).await;
-    house.broker.trail().finish(Duration::from_secs(5)).await;
 
     let rows = program.all("/audit", 3).await;
     assert_eq!(rows.len(), before + 7);
