@@ -214,7 +214,7 @@ async fn home_counts_calls_by_hour_and_shows_what_each_app_may_do_and_does() {
     house.broker.store.record(&calls).await.unwrap();
 
     let day = ada.open("/").await;
-    day.shows("3 calls, 1 of them refused; at most 2 in one hour").shows("Dash 2").shows("never used");
+    day.shows("3 calls, 1 of them refused; at most 2 in one hour").shows("Dash 2").shows("<span>never</span>");
     assert_eq!(day.body.matches("class=\"bar\"").count(), 24);
     ada.open("/?span=week").await.shows("5 calls, 1 of them refused").shows("in one day");
     let page = ada.fill("/", &format!("/apps/{id}/scopes"), &[]).await;
