@@ -306,6 +306,7 @@ async fn a_pasted_token_is_tried_where_its_scopes_say() {
     let vehicles = ScopeSet::of(Scope::Vehicles);
     let check = async |kind, scopes, token: &str| client.check_pasted(kind, scopes, &Secret::new(token)).await;
     assert_eq!(check(pat, vehicles, "T").await, PastedCheck::Accepted);
+    assert_eq!(check(pat, vehicles, "12|T").await, PastedCheck::Accepted);
     assert_eq!(check(pat, vehicles.with(Scope::Account), "T").await, PastedCheck::MissingScope(Scope::Account));
     assert_eq!(check(GrantKind::ApiKey, vehicles, "T").await, PastedCheck::Refused);
     let before = fake.seen().len();
