@@ -250,6 +250,8 @@ impl Broker {
     }
 
     async fn go_on_from_memory(&self, record: &GrantRecord, spilled: &Spilled, cause: &str) {
+        // Waiting first, so that nobody finds that nothing waits and calls this process ready again.
+        self.refresher.spill.wait_for(spilled.grant);
         self.health.set(Trouble::Spill);
         let mut ahead = record.clone();
         ahead.grant.status = GrantStatus::Active;

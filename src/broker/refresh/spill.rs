@@ -84,6 +84,13 @@ impl Spill {
         }
     }
 
+    /// This grant's tokens wait for the database from now on, whether or not the file takes them.
+    pub(super) fn wait_for(&self, grant: GrantId) {
+        if let Some(own) = self.lock().as_mut() {
+            own.waiting.insert(grant);
+        }
+    }
+
     /// Puts sealed tokens on disk. Gives when they are there.
     pub(super) fn put(&self, spilled: &Spilled) -> io::Result<()> {
         let line = Line::of(spilled).to_bytes()?;
@@ -93,7 +100,6 @@ impl Spill {
         own.file.write_all(&line)?;
         own.file.sync_data()?;
         own.end += line.len() as u64;
-        own.waiting.insert(spilled.grant);
         Ok(())
     }
 
@@ -318,6 +324,9 @@ mod tests {
         let path = own.path_of([1; 16]);
         let length = || fs::metadata(&path).unwrap().len();
         assert_eq!(length(), SPACE as u64);
+        own.wait_for(spilled(7).grant);
+        own.wait_for(spilled(8).grant);
+        assert!(!own.is_empty(), "also while the file has not taken them");
         own.put(&spilled(7)).unwrap();
         own.put(&spilled(8)).unwrap();
         assert_eq!(length(), SPACE as u64);
