@@ -129,12 +129,17 @@ docs() { RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet; }
 # What it builds for `test` is what the program's own tests start, so nothing is built twice.
 build() { cargo test --locked --no-run && cargo build --locked; }
 
+api() {
+  KEYFOB_PROGRAM=$PROGRAM_UNDER_TEST bash tests/api/scripts.sh
+  KEYFOB_PROGRAM=$PROGRAM_UNDER_TEST bash tests/api/fuzz.sh "$(realpath -s "$python")"
+}
+
 browser() { cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && npm test; }
 
 packaging() { "$(realpath -s "$python")" -W ignore -m unittest discover --verbose --start-directory tests/packaging; }
 
 # Steps run in a shell of their own, within a time of their own.
-export -f say install_debian install_python docs build browser packaging
+export -f say install_debian install_python docs build api browser packaging
 
 say "Keyfob: every check ($(rustc --version), $(nproc) cores)"
 step debian 900 install_debian
@@ -155,7 +160,7 @@ if [ "$wanted" = "  " ] || [[ "$wanted" =~ \ (tests|api|browser|packaging)\  ]];
 fi
 if [ "$built" = yes ]; then
   step tests 1500 cargo test --locked --no-fail-fast
-  suite api 600 tests/api/fuzz.sh bash tests/api/fuzz.sh "$python"
+  suite api 600 tests/api/fuzz.sh api
   suite browser 900 tests/browser/package.json browser
   suite packaging 300 tests/packaging/test_files.py packaging
 else
