@@ -113,6 +113,7 @@ impl Drop for Ending {
             event.duration_ms = i64::try_from(took.as_millis()).ok();
             event.bytes_up = signed(self.sent.as_ref().map_or(0, |sent| sent.bytes()));
             event.bytes_down = signed(self.down);
+            log(event, took);
         };
         match self.row.take() {
             Some(Row::Later(mut event)) => {
@@ -123,4 +124,19 @@ impl Drop for Ending {
             None => {}
         }
     }
+}
+
+/// One line a call, for whoever turns it on: what the audit row says, without the path itself.
+fn log(event: &AuditEvent, took: Duration) {
+    tracing::debug!(
+        call.app = event.app.map(tracing::field::display),
+        call.grant = event.grant.map(tracing::field::display),
+        call.method = event.method.as_deref(),
+        call.template = event.template.as_deref(),
+        call.scope = event.scope.map(|scope| scope.as_str()),
+        call.decision = &*event.decision,
+        call.status = event.status,
+        call.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+        "A call has ended"
+    );
 }

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -196,8 +198,10 @@ fn a_row_that_contradicts_another_or_cannot_be_read_is_refused_with_advice() {
     assert!(RouteTable::with_extra(&two).unwrap_err().to_string().starts_with("route 2: "));
 }
 
+static TABLE: LazyLock<RouteTable> = LazyLock::new(RouteTable::built_in);
+
 fn agree(raw: &[u8]) -> Result<(), TestCaseError> {
-    let judged = match RouteTable::built_in().judge("GET", raw) {
+    let judged = match TABLE.judge("GET", raw) {
         Ok(route) => Some(route.need),
         Err(RouteRefusal::Unknown) => None,
         Err(RouteRefusal::Ambiguous(_)) => return Ok(()),
