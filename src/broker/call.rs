@@ -143,7 +143,7 @@ impl Broker {
     pub async fn find_caller(&self, presented: &[u8], via: KeyVia) -> Result<Caller, KeyRefusal> {
         match self.caller(presented, via) {
             Err(KeyRefusal::Invalid) if self.is_new_key(presented) => {
-                self.look_again().await;
+                Box::pin(self.look_again()).await;
                 self.caller(presented, via)
             }
             known => known,

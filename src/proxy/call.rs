@@ -221,7 +221,7 @@ impl Desk {
             Ok(chosen) => chosen,
             // The user may have just granted it by way of another process.
             Err(_) => {
-                self.broker.look_again().await;
+                Box::pin(self.broker.look_again()).await;
                 self.choose(&permit, route.need)?
             }
         };
