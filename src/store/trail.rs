@@ -198,7 +198,7 @@ mod tests {
             .map(|n| {
                 let pick = usize::try_from(n * 7919 % 101).unwrap();
                 let app = (pick % 4 < 3).then(|| pick % 4);
-                let user = app.map_or(users.get(pick % 3), |app| users.get(app / 2));
+                let user = users.get(app.map_or(pick % 3, |app| app / 2));
                 // Out of order by up to a minute.
                 let at = Timestamp::from_secs(n * 20 + n * 31 % 60);
                 let kind = if app.is_some() { kinds[pick % 4] } else { kinds[2 + pick % 3] };
