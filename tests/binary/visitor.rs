@@ -50,7 +50,7 @@ impl Visitor {
                 }
                 self.cookies.insert(cookie.to_owned(), kept.to_owned());
             } else if *header != LOCATION {
-                head.push_str(&format!("{header}: {value}\n"));
+                head.extend([header.as_str(), ": ", &value, "\n"]);
             }
         }
         let location = answer.headers().get(LOCATION).map_or("", |value| value.to_str().unwrap()).to_owned();
