@@ -123,6 +123,7 @@ impl App {
 
         // Before anything answers: whoever waits for an answer finds the line already there.
         self.print_setup_line().await;
+        broker.health.clear(Trouble::Starting);
         let mut serving = JoinSet::new();
         let counted = broker.clone();
         let ops =
@@ -143,7 +144,6 @@ impl App {
             beside.spawn(broker.clone().tell_of_grants(notifier));
         }
 
-        broker.health.clear(Trouble::Starting);
         tracing::info!(
             web.address = %settings.web_listen,
             proxy.address = %settings.proxy_listen,

@@ -261,8 +261,8 @@ impl Metrics {
             out.value(&[("status", status.as_str())], read(count));
         }
         let expiry = inner.nearest_expiry.load(Ordering::Relaxed);
+        out.metric("keyfob_grant_expiry_seconds", "gauge", "Seconds until the first access token expires.");
         if expiry != i64::MAX {
-            out.metric("keyfob_grant_expiry_seconds", "gauge", "Seconds until the first access token expires.");
             out.value(&[], (expiry - inner.clock.now().millis()).div_euclid(1000));
         }
     }
@@ -332,7 +332,11 @@ mod tests {
     #[test]
     fn grants_connections_and_health_are_gauges() {
         let (metrics, health) = metrics();
-        assert!(!metrics.render().contains("keyfob_grant_expiry_seconds"));
+        let none = metrics.render();
+        assert!(
+            none.contains("# TYPE keyfob_grant_expiry_seconds gauge\n")
+                && !none.contains("\nkeyfob_grant_expiry_seconds")
+        );
         metrics.grants(|status| u64::from(status == GrantStatus::Uncertain) * 3, Some(Timestamp::from_secs(1_090)));
         metrics.refresh(RefreshResult::Configuration, Duration::from_millis(1));
         let open = metrics.connection(Listener::Proxy);

@@ -23,9 +23,8 @@ pub(crate) fn for_app(proxy: &str, key: &str, scopes: ScopeSet) -> Vec<Snippet> 
     };
     let mut snippets: Vec<Snippet> =
         TEMPLATES.iter().map(|(name, template)| Snippet { name, text: filled(template) }).collect();
-    if scopes.contains(Scope::McpUse) {
-        snippets.push(Snippet { name: "MCP client", text: filled(MCP) });
-    }
+    let mcp = if scopes.contains(Scope::McpUse) { MCP } else { NO_MCP };
+    snippets.push(Snippet { name: "MCP client", text: filled(mcp) });
     snippets
 }
 
@@ -106,6 +105,9 @@ const MCP: &str = r#"{
   }
 }"#;
 
+const NO_MCP: &str =
+    "{proxy}/mcp serves apps that hold the scope mcp:use, which this one lacks: make an app that has it.";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -121,6 +123,9 @@ mod tests {
             }
         }
         let narrow = for_app("http://p", "kf_KEY", ScopeSet::of(Scope::Controls));
-        assert!(narrow.iter().all(|one| one.name != "MCP client" && !one.text.contains("/api/vehicles")));
+        assert!(
+            narrow.iter().any(|one| one.name == "MCP client" && one.text.contains("mcp:use, which this one lacks"))
+        );
+        assert!(narrow.iter().all(|one| !one.text.contains("mcpServers") && !one.text.contains("/api/vehicles")));
     }
 }
