@@ -278,10 +278,7 @@ impl Directory {
         match change {
             Change::User(id) => match (self.store.find_user(id).await?, self.find_user(id)) {
                 (Some(user), Some(cell)) => cell.user.store(Arc::new(user)),
-                (Some(user), None) => {
-                    let cell = Arc::new(UserCell { user: ArcSwap::from_pointee(user), grants: ArcSwap::default() });
-                    self.users.put(&id, Some(&cell));
-                }
+                (Some(user), None) => self.put_user(user),
                 (None, _) => {
                     let apps: Vec<_> =
                         ledger.keys_of_app.iter().filter(|(_, (user, _))| *user == id).map(|(app, _)| *app).collect();
@@ -299,7 +296,10 @@ impl Directory {
             Change::Grant(id) => {
                 let record = self.store.find_grant(id, None).await?;
                 match record.filter(|record| record.data_key.is_some()) {
-                    Some(record) => self.put_grant(self.state_of(record)),
+                    Some(record) => {
+                        self.find_or_read_user(record.grant.user).await?;
+                        self.put_grant(self.state_of(record));
+                    }
                     None => self.drop_grant(id),
                 }
             }
@@ -312,7 +312,7 @@ impl Directory {
                     .map(|keyed| keyed.admission);
                 self.drop_app(ledger, id);
                 let Some(record) = record.filter(|record| record.app.revoked_at.is_none()) else { return Ok(()) };
-                let Some(user) = self.find_user(record.app.user) else { return Ok(()) };
+                let Some(user) = self.find_or_read_user(record.app.user).await? else { return Ok(()) };
                 ledger.keys_of_app.insert(id, (record.app.user, record.keys.iter().map(|key| key.hash).collect()));
                 self.live_apps.put(&id, Some(&()));
                 for (hash, keyed) in self.keyed(record.app, &user, &record.keys, admission) {
@@ -321,6 +321,23 @@ impl Directory {
             }
         }
         Ok(())
+    }
+
+    /// A user whom another process made a moment ago may have a grant or an app here before their own change is seen.
+    async fn find_or_read_user(&self, id: UserId) -> Result<Option<Arc<UserCell>>, StoreError> {
+        if self.find_user(id).is_none()
+            && let Some(user) = self.store.find_user(id).await?
+        {
+            self.put_user(user);
+        }
+        Ok(self.find_user(id))
+    }
+
+    fn put_user(&self, user: User) {
+        let id = user.id;
+        let grants: Vec<_> = self.grants.values().into_iter().filter(|cell| cell.user == id).collect();
+        let cell = UserCell { user: ArcSwap::from_pointee(user), grants: ArcSwap::from_pointee(grants) };
+        self.users.put(&id, Some(&Arc::new(cell)));
     }
 
     pub(super) fn put_grant(&self, state: GrantState) {

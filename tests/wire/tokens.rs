@@ -4,6 +4,7 @@ use keyfob::broker::{AppWish, PastedWish};
 use keyfob::domain::grant::GrantKind;
 use keyfob::domain::scope::{Scope, ScopeSet};
 use keyfob::domain::secret::Secret;
+use keyfob::domain::user::Role;
 
 use super::provider::{Script, answer, ok};
 use super::world::{TOKEN, World, tokens, unauthenticated};
@@ -214,4 +215,26 @@ async fn what_another_process_made_serves_the_very_next_call() {
     };
     other.add_pasted_token(wish).await.unwrap();
     assert_eq!(world.raw("GET", &head).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_user_whom_another_process_made_can_grant_and_call_at_once() {
+    let world = World::bare(&[], |_| {}).await;
+    let other = world.another_process().await;
+    let new = other.add_user("new", Role::Member, None).await.unwrap();
+    let wish = PastedWish {
+        user: new.id,
+        kind: GrantKind::PersonalAccessToken,
+        scopes: ScopeSet::ALL,
+        label: "new".to_owned(),
+        secret: Secret::new("pat-of-the-new-user"),
+    };
+    world.broker.add_pasted_token(wish).await.unwrap();
+    let app = world.app_with(AppWish { user: new.id, ..world.wish(ScopeSet::ALL) }).await;
+    let head =
+        format!("GET /api/vehicles HTTP/1.1\r\nHost: {}\r\nX-Keyfob-Key: {}\r\n\r\n", world.proxy, app.key.expose());
+    for _ in 0..2 {
+        assert_eq!(world.raw("GET", &head).await.status, 200);
+        world.broker.look_again().await;
+    }
 }
