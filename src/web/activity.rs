@@ -54,6 +54,8 @@ pub(crate) struct Activity {
     pub(crate) bars: Vec<Bar>,
     pub(crate) captions: Vec<Caption>,
     pub(crate) steps: Vec<Step>,
+    /// In the order of the matrix.
+    pub(crate) scope_names: [&'static str; 5],
     pub(crate) apps: Vec<AppUse>,
     /// Whether some app made more calls than are looked at.
     pub(crate) cut: bool,
@@ -101,11 +103,6 @@ pub(crate) struct ScopeUse {
 }
 
 impl Activity {
-    /// The names of the scopes, in the order of the matrix.
-    pub(crate) fn scope_names(&self) -> [&'static str; 5] {
-        ORDER.map(crate::domain::scope::Scope::as_str)
-    }
-
     /// Reads the calls of a visit's user; `apps` are their live apps.
     pub(crate) async fn of(visit: &SignedIn, apps: &[AppRecord], span: &str) -> Result<Self, Problem> {
         let span = Span::of(span);
@@ -148,6 +145,7 @@ impl Activity {
             bars: bars(&totals, most_in_a_step),
             captions: captions(span),
             steps: rows,
+            scope_names: ORDER.map(crate::domain::scope::Scope::as_str),
             cut: of_app.values().any(|calls| *calls >= i64::from(span.most())),
             apps: apps.iter().map(|record| app_use(record, of_app.get(&record.app.id).copied().unwrap_or(0))).collect(),
         })

@@ -72,6 +72,8 @@ pub(crate) async fn host(State(web): State<Web>, mut request: Request<Body>, nex
         HostIs::Canonical => {}
         // Programs need not know the public name.
         HostIs::Ours if path_is_for_programs(inside.as_ref().map_or(path, Uri::path)) => {}
+        // Asked for at the public URL, but a reverse proxy has put another Host: sending the browser there would go on for ever.
+        HostIs::Ours if came_by_the_public_name(&web, &request) => return misdirected(),
         HostIs::Ours if request.method() == Method::GET || request.method() == Method::HEAD => {
             let target = inside.as_ref().unwrap_or(request.uri());
             let rest = target.path_and_query().map_or("/", PathAndQuery::as_str);
@@ -85,6 +87,11 @@ pub(crate) async fn host(State(web): State<Web>, mut request: Request<Body>, nex
         None => return Problem::not_found().into_response(),
     }
     next.run(request).await
+}
+
+fn came_by_the_public_name(web: &Web, request: &Request<Body>) -> bool {
+    let said = request.headers().get("x-forwarded-host").and_then(|host| host.to_str().ok());
+    said.is_some_and(|host| web.site.host(host.trim()) == HostIs::Canonical)
 }
 
 /// The management API, which has no cookie and no redirect.

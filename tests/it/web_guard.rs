@@ -27,6 +27,11 @@ async fn only_our_own_names_are_answered_and_pages_live_at_one_address() {
 
     let page = browser.send(asking("127.0.0.1:8700", "/apps?x=1")).await;
     assert_eq!((page.status, page.location()), (StatusCode::SEE_OTHER, "http://localhost:8700/apps?x=1"));
+    let mut behind = asking("127.0.0.1:8700", "/sign-in");
+    behind.headers_mut().insert("x-forwarded-host", "localhost:8700".parse().unwrap());
+    let page = browser.send(behind).await;
+    assert_eq!(page.status, StatusCode::MISDIRECTED_REQUEST, "a reverse proxy that changes Host must not make a loop");
+    page.shows("a reverse proxy must pass the Host header on");
     let mut post = asking("127.0.0.1:8700", "/sign-in");
     *post.method_mut() = Method::POST;
     assert_eq!(browser.send(post).await.status, StatusCode::MISDIRECTED_REQUEST);
