@@ -17,6 +17,9 @@ use crate::store::{Made, Removal, StoreError};
 /// How long an invitation holds.
 const INVITATION: Duration = Duration::from_secs(7 * 86_400);
 
+/// How long removing a user waits for the provider to revoke their tokens.
+const REVOCATION: Duration = Duration::from_secs(10);
+
 /// Why somebody is not signed in. Never tells whether the account exists.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInRefusal {
@@ -220,8 +223,18 @@ impl Broker {
     /// # Errors
     /// [`AccountError`]
     pub async fn remove_user(&self, id: UserId) -> Result<(), AccountError> {
+        let grants = self.store.list_live_grants_of(id).await?;
         removed(self.store.take_user(id).await?)?;
         self.see(Change::User(id)).await;
+        // What was theirs is gone here; at the provider it ends where that is offered, and nobody waits long for it.
+        let revoke = async {
+            for record in &grants {
+                self.revoke_at_provider(record).await;
+            }
+        };
+        if tokio::time::timeout(REVOCATION, revoke).await.is_err() {
+            tracing::warn!(user.id = %id, "the provider did not confirm in time that a removed user's tokens are revoked");
+        }
         self.trail.record(AuditEvent::change(self.clock.now(), kind::USER_REMOVED, None).about(&id.to_string()));
         Ok(())
     }

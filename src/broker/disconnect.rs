@@ -80,7 +80,7 @@ impl Broker {
         Ok(Some(Disconnected { grant: record.grant, at_provider }))
     }
 
-    async fn revoke_at_provider(&self, record: &GrantRecord) -> AtProvider {
+    pub(super) async fn revoke_at_provider(&self, record: &GrantRecord) -> AtProvider {
         let grant = &record.grant;
         if grant.kind != GrantKind::OAuth {
             return AtProvider::ByHand;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use keyfob::broker::{BearerRefusal, RefreshOutcome};
 use keyfob::domain::grant::{ConsentReason, GrantStatus};
+use keyfob::domain::user::Role;
 use keyfob::sandbox::{Moment, RawAnswer, SandboxConfig, Times, TokenFault};
 
 use super::refresh_world::{Called, HOUR, OK, TIMEOUT, World};
@@ -87,6 +88,21 @@ async fn a_disconnected_grant_is_not_brought_back_by_a_late_answer() {
         let record = process.broker.store.find_grant(ada.grant, None).await.unwrap().unwrap();
         assert!(record.access_token.is_none() && record.refresh_token.is_none());
         assert_eq!(world.faults.tokens_alive(1).refresh == 0, dead, "the fresh token is revoked where that is offered");
+    }
+}
+
+#[tokio::test]
+async fn removing_a_user_revokes_their_tokens_where_that_is_offered() {
+    for (offered, dead) in [(true, true), (false, false)] {
+        let config = SandboxConfig { access_lifetime: HOUR, revoke_endpoint: offered, ..SandboxConfig::default() };
+        let world = World::with(config, 30).await;
+        let process = world.process().await;
+        let ada = process.connect("ada", &["vehicles"]).await;
+        process.broker.add_user("grace", Role::Admin, None).await.unwrap();
+        process.broker.remove_user(ada.user).await.unwrap();
+        assert!(process.broker.store.find_grant(ada.grant, None).await.unwrap().is_none());
+        let alive = world.faults.tokens_alive(1);
+        assert_eq!((alive.access == 0, alive.refresh == 0), (dead, dead));
     }
 }
 
