@@ -28,7 +28,7 @@ impl Broker {
                     "the provider's addresses were changed in the settings; its endpoints are looked for anew"
                 ),
                 Err(cause) => {
-                    tracing::warn!(error = %cause, "the pinned endpoints can't be read; they are looked for anew")
+                    tracing::warn!(error = %cause, "the pinned endpoints can't be read; they are looked for anew");
                 }
             },
             Ok(None) => {}

@@ -217,13 +217,12 @@ impl Desk {
             return Err(Refusal::TooLarge { limit: self.max_body });
         }
         self.broker.trail().reserve().await.map_err(|_| Refusal::StorageUnavailable)?;
-        let chosen = match self.choose(&permit, route.need) {
-            Ok(chosen) => chosen,
+        let chosen = if let Ok(chosen) = self.choose(&permit, route.need) {
+            chosen
+        } else {
             // The user may have just granted it by way of another process.
-            Err(_) => {
-                Box::pin(self.broker.look_again()).await;
-                self.choose(&permit, route.need)?
-            }
+            Box::pin(self.broker.look_again()).await;
+            self.choose(&permit, route.need)?
         };
         if let (Some(event), Some(chosen)) = (ending.event(), &chosen) {
             event.grant = Some(chosen.grant());

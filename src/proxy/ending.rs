@@ -10,6 +10,7 @@ use super::sent::Record;
 use crate::broker::{Broker, CommandTicket};
 use crate::domain::audit::AuditEvent;
 use crate::domain::route::Need;
+use crate::domain::scope::Scope;
 
 /// The row that a call leaves in the audit trail.
 enum Row {
@@ -133,7 +134,7 @@ fn log(event: &AuditEvent, took: Duration) {
         call.grant = event.grant.map(tracing::field::display),
         call.method = event.method.as_deref(),
         call.template = event.template.as_deref(),
-        call.scope = event.scope.map(|scope| scope.as_str()),
+        call.scope = event.scope.map(Scope::as_str),
         call.decision = &*event.decision,
         call.status = event.status,
         call.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),

@@ -197,7 +197,7 @@ mod tests {
         let events: Vec<_> = (0_i64..240)
             .map(|n| {
                 let pick = usize::try_from(n * 7919 % 101).unwrap();
-                let app = (pick % 4 < 3).then(|| pick % 4);
+                let app = (pick % 4 < 3).then_some(pick % 4);
                 let user = users.get(app.map_or(pick % 3, |app| app / 2));
                 // Out of order by up to a minute.
                 let at = Timestamp::from_secs(n * 20 + n * 31 % 60);
