@@ -12,7 +12,12 @@ use keyfob::store::Store;
 const BATCH: usize = 4_096;
 const BATCHES: usize = 100;
 
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures the machine")]
+#[expect(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::cast_precision_loss,
+    reason = "a benchmark measures the machine, in figures for people, and ends when it can't"
+)]
 fn main() {
     let directory = tempfile::tempdir().expect("a directory");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");

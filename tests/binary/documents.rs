@@ -1,6 +1,7 @@
 //! What the documents say is held against the program.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 
 use keyfob::config::keys;
 
@@ -13,7 +14,7 @@ fn the_readme_lists_every_setting_as_the_program_has_it() {
     let mut table = String::from("| environment | default | meaning |\n| --- | --- | --- |\n");
     for key in keys::ALL {
         let help = key.help.replace('|', "\\|");
-        table.push_str(&format!("| `{}` | `{}` | {help} |\n", key.env(), key.default));
+        writeln!(table, "| `{}` | `{}` | {help} |", key.env(), key.default).unwrap();
     }
     let readme = document("README.md");
     let after = readme.split_once("src/config/keys.rs -->\n").unwrap().1;

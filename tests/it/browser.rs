@@ -22,34 +22,34 @@ use keyfob::web::Web;
 use tempfile::TempDir;
 use tower::ServiceExt as _;
 
-pub const PASSWORD: &str = "correct horse CANARY staple";
+pub(crate) const PASSWORD: &str = "correct horse CANARY staple";
 
 /// A running Keyfob without its listeners.
-pub struct House {
-    pub broker: Broker,
-    pub clock: Clock,
-    pub public_url: String,
-    pub sandbox: Sandbox,
+pub(crate) struct House {
+    pub(crate) broker: Broker,
+    pub(crate) clock: Clock,
+    pub(crate) public_url: String,
+    pub(crate) sandbox: Sandbox,
     router: Router,
     _directory: TempDir,
 }
 
 impl House {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::at("http://localhost:8700").await
     }
 
-    pub async fn at(public_url: &str) -> Self {
+    pub(crate) async fn at(public_url: &str) -> Self {
         Self::with(public_url, SandboxConfig::default(), true).await
     }
 
     /// A house beside a sandbox of its own, and with a client id or without one.
-    pub async fn with(public_url: &str, config: SandboxConfig, registered: bool) -> Self {
+    pub(crate) async fn with(public_url: &str, config: SandboxConfig, registered: bool) -> Self {
         Self::of(tempfile::tempdir().unwrap(), public_url, config, registered).await
     }
 
     /// A house in a directory, which may hold a database already.
-    pub async fn of(directory: TempDir, public_url: &str, config: SandboxConfig, registered: bool) -> Self {
+    pub(crate) async fn of(directory: TempDir, public_url: &str, config: SandboxConfig, registered: bool) -> Self {
         let (clock, entropy) = (Clock::test(Timestamp::from_secs(1_795_000_000)), Entropy::seeded(7));
         let sandbox = Sandbox::start(SandboxConfig { clock: clock.clone(), ..config }).await.unwrap();
         let origin = sandbox.url();
@@ -100,17 +100,17 @@ impl House {
     }
 
     /// A house with an admin named `ada`.
-    pub async fn with_admin() -> Self {
+    pub(crate) async fn with_admin() -> Self {
         let house = Self::new().await;
         house.add_user("ada", keyfob::domain::user::Role::Admin).await;
         house
     }
 
-    pub async fn add_user(&self, name: &str, role: keyfob::domain::user::Role) {
+    pub(crate) async fn add_user(&self, name: &str, role: keyfob::domain::user::Role) {
         self.broker.add_user(name, role, Some(keyfob::domain::secret::Secret::new(PASSWORD))).await.unwrap();
     }
 
-    pub fn browser(&self) -> Browser<'_> {
+    pub(crate) fn browser(&self) -> Browser<'_> {
         Browser {
             house: self,
             cookies: BTreeMap::new(),
@@ -120,7 +120,7 @@ impl House {
     }
 
     /// A browser in which somebody is signed in.
-    pub async fn signed_in(&self, name: &str) -> Browser<'_> {
+    pub(crate) async fn signed_in(&self, name: &str) -> Browser<'_> {
         let mut browser = self.browser();
         let page = browser.sign_in(name, PASSWORD).await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.body);
@@ -130,47 +130,47 @@ impl House {
 
 /// What a browser keeps and sends.
 #[derive(Clone)]
-pub struct Browser<'h> {
-    pub house: &'h House,
-    pub cookies: BTreeMap<String, String>,
-    pub source: SocketAddr,
+pub(crate) struct Browser<'h> {
+    pub(crate) house: &'h House,
+    pub(crate) cookies: BTreeMap<String, String>,
+    pub(crate) source: SocketAddr,
     /// Sent with every request.
-    pub headers: Vec<(&'static str, String)>,
+    pub(crate) headers: Vec<(&'static str, String)>,
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Page {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: String,
+pub(crate) struct Page {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Page {
-    pub fn location(&self) -> &str {
+    pub(crate) fn location(&self) -> &str {
         self.headers.get(LOCATION).map_or("", |value| value.to_str().unwrap())
     }
 
     /// The form token of the page.
-    pub fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         let found =
             self.body.split_once("name=\"csrf_token\" value=\"").unwrap_or_else(|| panic!("no form in {}", self.body));
         found.1.split('"').next().unwrap().to_owned()
     }
 
-    pub fn has(&self, text: &str) -> bool {
+    pub(crate) fn has(&self, text: &str) -> bool {
         self.body.contains(text)
     }
 
     #[track_caller]
-    pub fn shows(&self, text: &str) -> &Self {
+    pub(crate) fn shows(&self, text: &str) -> &Self {
         assert!(self.has(text), "“{text}” is not on the page ({}):\n{}", self.status, self.body);
         self
     }
 }
 
 impl Browser<'_> {
-    pub async fn send(&mut self, request: Request<Body>) -> Page {
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Page {
         let (mut parts, body) = request.into_parts();
         if !parts.headers.contains_key(HOST) {
             let host = self.house.public_url.split("://").nth(1).unwrap().split('/').next().unwrap();
@@ -204,12 +204,12 @@ impl Browser<'_> {
         Page { status, headers, body: String::from_utf8(body.to_vec()).unwrap() }
     }
 
-    pub async fn open(&mut self, path: &str) -> Page {
+    pub(crate) async fn open(&mut self, path: &str) -> Page {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
     /// Sends a form as it stands.
-    pub async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
+    pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
         let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let request =
             Request::builder().method(Method::POST).uri(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
@@ -217,30 +217,30 @@ impl Browser<'_> {
     }
 
     /// Opens a page and sends a form of it, with its token.
-    pub async fn fill(&mut self, page: &str, action: &str, fields: &[(&str, &str)]) -> Page {
+    pub(crate) async fn fill(&mut self, page: &str, action: &str, fields: &[(&str, &str)]) -> Page {
         let token = self.open(page).await.token();
         let mut all = vec![("csrf_token", token.as_str())];
         all.extend_from_slice(fields);
         self.post(action, &all).await
     }
 
-    pub async fn sign_in(&mut self, name: &str, password: &str) -> Page {
+    pub(crate) async fn sign_in(&mut self, name: &str, password: &str) -> Page {
         self.fill("/sign-in", "/sign-in", &[("username", name), ("password", password)]).await
     }
 
-    pub fn session(&self) -> Option<&str> {
+    pub(crate) fn session(&self) -> Option<&str> {
         self.cookies.get("keyfob_session").map(String::as_str)
     }
 }
 
 /// What a person does at the provider.
-pub struct Provider {
+pub(crate) struct Provider {
     client: reqwest::Client,
     cookie: Option<String>,
 }
 
 impl Provider {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // The first to do so wins; all install the same one.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
@@ -261,7 +261,7 @@ impl Provider {
     }
 
     /// Signs in as an account and presses a button of the consent page; gives the path and query of the callback.
-    pub async fn decide(&mut self, address: &str, account: &str, scopes: &[&str], decision: &str) -> String {
+    pub(crate) async fn decide(&mut self, address: &str, account: &str, scopes: &[&str], decision: &str) -> String {
         let origin = &address[..address.find("/oauth/").unwrap()];
         let (_, login, _) = self.send(self.client.get(address)).await;
         if login.ends_with("/login") {
@@ -282,7 +282,7 @@ impl Provider {
         back[at..].to_owned()
     }
 
-    pub async fn authorize(&mut self, address: &str, scopes: &[&str]) -> String {
+    pub(crate) async fn authorize(&mut self, address: &str, scopes: &[&str]) -> String {
         self.decide(address, "1", scopes, "authorize").await
     }
 }
@@ -294,7 +294,7 @@ fn value_of(page: &str, name: &str) -> String {
 
 impl Browser<'_> {
     /// Ticks scopes, consents, comes back: the path of the new grant's page.
-    pub async fn connect(&mut self, scopes: &[&str]) -> String {
+    pub(crate) async fn connect(&mut self, scopes: &[&str]) -> String {
         let fields: Vec<_> = scopes.iter().map(|scope| ("scope", *scope)).collect();
         let page = self.fill("/connect", "/connect", &fields).await;
         assert_eq!(page.status, StatusCode::SEE_OTHER, "{}", page.body);

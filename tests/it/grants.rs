@@ -10,7 +10,7 @@ use keyfob::vault::{KeyId, Place};
 use crate::browser::House;
 
 /// A grant of `ada`'s with both tokens, as new as the house's clock, and seen in memory.
-pub async fn put_grant(house: &House, label: &str) -> GrantId {
+pub(crate) async fn put_grant(house: &House, label: &str) -> GrantId {
     let (broker, now) = (&house.broker, house.clock.now());
     let user = broker.store.find_user_named("ada").await.unwrap().unwrap().id;
     let id = Id::new(now, broker.entropy.bytes());

@@ -122,7 +122,7 @@ async fn fifty_who_keep_something_while_its_key_is_retired_are_refused_or_hold_t
             }
         })
         .await;
-    let retired = kept.iter().any(|answer| *answer == Err(true));
+    let retired = kept.contains(&Err(true));
     let in_database = shelf.store.list_live_grants().await.unwrap().len();
     assert_eq!(in_database, kept.iter().filter(|answer| **answer == Ok(true)).count());
     assert_ne!(retired, in_database > 0, "either nothing is sealed under it, or it is not retired");

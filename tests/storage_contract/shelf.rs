@@ -17,7 +17,7 @@ pub(crate) struct Shelf {
     pub(crate) store: Store,
     second: Store,
     entropy: Entropy,
-    pub(crate) directory: tempfile::TempDir,
+    _directory: tempfile::TempDir,
 }
 
 impl Shelf {
@@ -26,7 +26,7 @@ impl Shelf {
         let path = directory.path().join("keyfob.db");
         let store = Store::open(&path).await.unwrap();
         let second = Store::open(&path).await.unwrap();
-        Self { store, second, entropy: Entropy::seeded(11), directory }
+        Self { store, second, entropy: Entropy::seeded(11), _directory: directory }
     }
 
     /// What fifty callers get who ask at once, by turns through both handles.
@@ -130,6 +130,6 @@ pub(crate) fn envelope(master: u8, rest: &[u8]) -> Vec<u8> {
     [&[1, 0, 0, 0, master][..], rest].concat()
 }
 
-pub(crate) fn hash(text: impl ToString) -> KeyHash {
-    KeyHash::of(text.to_string().as_bytes())
+pub(crate) fn hash(text: impl std::fmt::Display) -> KeyHash {
+    KeyHash::of(format!("{text}").as_bytes())
 }

@@ -10,23 +10,23 @@ use tokio::time::timeout;
 use super::provider::find;
 
 /// The most that anything may take.
-pub const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(5);
 
-pub struct Client {
-    pub stream: TcpStream,
+pub(crate) struct Client {
+    pub(crate) stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 /// A response as it came.
 #[derive(Clone, Debug)]
-pub struct Got {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Got {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Got {
-    pub fn values(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
         let lines = self.head.split("\r\n").skip(1);
         lines
             .filter_map(|line| line.split_once(": "))
@@ -36,19 +36,19 @@ impl Got {
     }
 
     #[track_caller]
-    pub fn one(&self, name: &str) -> &str {
+    pub(crate) fn one(&self, name: &str) -> &str {
         let values = self.values(name);
         assert_eq!(values.len(), 1, "{name}: {}", self.head);
         values[0]
     }
 
-    pub fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
     /// What a refusal of ours must look like.
     #[track_caller]
-    pub fn refuses(&self, status: u16, code: &str) -> &Self {
+    pub(crate) fn refuses(&self, status: u16, code: &str) -> &Self {
         assert_eq!(self.status, status, "{} {}", self.head, self.text());
         assert_eq!(self.one("keyfob-error"), code);
         assert_eq!(self.one("content-type"), "application/problem+json");
@@ -61,33 +61,33 @@ impl Got {
         self
     }
 
-    pub fn problem(&self) -> serde_json::Value {
+    pub(crate) fn problem(&self) -> serde_json::Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }
 
 impl Client {
-    pub async fn connect(address: SocketAddr) -> Self {
+    pub(crate) async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, buffer: Vec::new() }
     }
 
-    pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
     }
 
     /// Reads one response; `HEAD` has no body.
-    pub async fn response_to(&mut self, method: &str) -> Got {
+    pub(crate) async fn response_to(&mut self, method: &str) -> Got {
         timeout(SOON, self.read_response(method)).await.expect("no response came")
     }
 
-    pub async fn response(&mut self) -> Got {
+    pub(crate) async fn response(&mut self) -> Got {
         self.response_to("GET").await
     }
 
     /// Reads the head of a response and leaves its body.
-    pub async fn head(&mut self) -> Got {
+    pub(crate) async fn head(&mut self) -> Got {
         timeout(SOON, async {
             let end = self.fill(|b| find(b, b"\r\n\r\n").map(|at| at + 4)).await.expect("the connection ended");
             let head = String::from_utf8(self.buffer.drain(..end).collect()).unwrap();
@@ -119,7 +119,7 @@ impl Client {
     }
 
     /// One chunk of a chunked body; nothing at its end.
-    pub async fn chunk(&mut self) -> Option<Vec<u8>> {
+    pub(crate) async fn chunk(&mut self) -> Option<Vec<u8>> {
         timeout(SOON, async {
             let line = self.fill(|b| find(b, b"\r\n")).await.expect("the connection ended between chunks");
             let size = usize::from_str_radix(std::str::from_utf8(&self.buffer[..line]).unwrap(), 16).unwrap();
@@ -135,7 +135,7 @@ impl Client {
     }
 
     /// Everything up to the connection's end, and whether it ended in order.
-    pub async fn rest(&mut self) -> (Vec<u8>, bool) {
+    pub(crate) async fn rest(&mut self) -> (Vec<u8>, bool) {
         timeout(SOON, async {
             let mut space = vec![0; 65_536];
             loop {
@@ -151,7 +151,7 @@ impl Client {
     }
 
     /// That nothing more comes and the connection is closed.
-    pub async fn is_closed(&mut self) {
+    pub(crate) async fn is_closed(&mut self) {
         let (rest, _) = self.rest().await;
         assert_eq!(String::from_utf8_lossy(&rest), "");
     }

@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 /// What to do with a request once its head is in.
 #[derive(Clone, Debug)]
-pub enum Script {
+pub(crate) enum Script {
     /// Send these bytes after the whole body is in, and keep the connection.
     Answer(Vec<u8>),
     /// Send these bytes as soon as the head is in, and keep the connection open without reading on.
@@ -28,19 +28,19 @@ pub enum Script {
 
 /// A request as it came: its head, and its body without framing.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Seen {
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
     /// Which connection it came on.
-    pub connection: usize,
+    pub(crate) connection: usize,
 }
 
 impl Seen {
-    pub fn target(&self) -> &str {
+    pub(crate) fn target(&self) -> &str {
         self.head.split(' ').nth(1).unwrap()
     }
 
-    pub fn values(&self, name: &str) -> Vec<&str> {
+    pub(crate) fn values(&self, name: &str) -> Vec<&str> {
         let lines = self.head.split("\r\n").skip(1);
         lines
             .filter_map(|line| line.split_once(": "))
@@ -49,7 +49,7 @@ impl Seen {
             .collect()
     }
 
-    pub fn names(&self) -> Vec<String> {
+    pub(crate) fn names(&self) -> Vec<String> {
         let lines = self.head.split("\r\n").skip(1);
         lines.filter_map(|line| line.split_once(':')).map(|(name, _)| name.to_ascii_lowercase()).collect()
     }
@@ -65,24 +65,24 @@ struct State {
 }
 
 #[derive(Clone)]
-pub struct Provider {
-    pub address: SocketAddr,
+pub(crate) struct Provider {
+    pub(crate) address: SocketAddr,
     state: Arc<Mutex<State>>,
-    pub nudge: Arc<Notify>,
+    pub(crate) nudge: Arc<Notify>,
     changed: Arc<Notify>,
 }
 
-pub fn ok(body: &str) -> Vec<u8> {
+pub(crate) fn ok(body: &str) -> Vec<u8> {
     answer("200 OK", &[("content-type", "application/json")], body)
 }
 
-pub fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
-    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+pub(crate) fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> Vec<u8> {
+    let headers = headers.iter().fold(String::new(), |head, (name, value)| head + name + ": " + value + "\r\n");
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
 impl Provider {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider = Self {
             address: listener.local_addr().unwrap(),
@@ -111,47 +111,47 @@ impl Provider {
     }
 
     /// What the next requests get; without a script it is `200 {}`.
-    pub fn will(&self, script: Script) {
+    pub(crate) fn will(&self, script: Script) {
         self.state.lock().unwrap().scripts.push_back(script);
     }
 
-    pub fn will_answer(&self, bytes: impl Into<Vec<u8>>) {
+    pub(crate) fn will_answer(&self, bytes: impl Into<Vec<u8>>) {
         self.will(Script::Answer(bytes.into()));
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.state.lock().unwrap().seen.clone()
     }
 
     /// Forgets what came so far.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         let mut state = self.state.lock().unwrap();
         state.seen.clear();
         state.raw.clear();
     }
 
     #[track_caller]
-    pub fn one(&self) -> Seen {
+    pub(crate) fn one(&self) -> Seen {
         let seen = self.seen();
         assert_eq!(seen.len(), 1, "{seen:?}");
         seen[0].clone()
     }
 
     /// Every byte that ever came.
-    pub fn raw(&self) -> Vec<u8> {
+    pub(crate) fn raw(&self) -> Vec<u8> {
         self.state.lock().unwrap().raw.clone()
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.state.lock().unwrap().connections
     }
 
-    pub fn closed(&self) -> usize {
+    pub(crate) fn closed(&self) -> usize {
         self.state.lock().unwrap().closed
     }
 
     /// Waits until this holds, for two seconds at most.
-    pub async fn until(&self, holds: impl Fn(&Self) -> bool) {
+    pub(crate) async fn until(&self, holds: impl Fn(&Self) -> bool) {
         let wait = async {
             while !holds(self) {
                 let _ = tokio::time::timeout(Duration::from_millis(20), self.changed.notified()).await;
@@ -258,6 +258,6 @@ impl Provider {
     }
 }
 
-pub fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
+pub(crate) fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
     bytes.windows(what.len()).position(|window| window == what)
 }

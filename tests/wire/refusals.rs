@@ -13,7 +13,7 @@ use super::world::World;
 const OTHER_KEY: &str = "kf_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 async fn with_lines(world: &World, target: &str, lines: &[&str]) -> Got {
-    let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    let lines = lines.iter().fold(String::new(), |head, line| head + line + "\r\n");
     world.raw("GET", &format!("GET {target} HTTP/1.1\r\nHost: {}\r\n{lines}\r\n", world.proxy)).await
 }
 
@@ -201,7 +201,7 @@ async fn refusals_come_in_the_order_of_the_contract() {
         ("TRACE /api/account", vec![&*host, &*weak, big], 405),
         ("POST /api/account", vec![&*host, &*weak, big], 403),
     ] {
-        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+        let lines = lines.iter().fold(String::new(), |head, line| head + line + "\r\n");
         let got = world.raw("GET", &format!("{first} HTTP/1.1\r\n{lines}\r\n")).await;
         assert_eq!(got.status, status, "{first} {lines}");
     }
@@ -253,7 +253,7 @@ async fn an_app_over_its_rate_is_429_with_retry_after_and_others_are_not() {
 async fn without_a_grant_that_holds_the_scope_it_is_409_with_the_address_to_grant_it() {
     let mut world = World::bare(&[], |_| {}).await;
     world.grant("cars", ScopeSet::of(Scope::Vehicles), GrantKind::PersonalAccessToken, "pat-1").await;
-    world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+    world.app(ScopeSet::ALL).await.key.expose().clone_into(&mut world.key);
     world.provider.forget();
     let got = world.get("/api/vehicle/c/command/honkHorn").await;
     let problem = got.refuses(409, "no_grant").problem();

@@ -36,7 +36,7 @@ async fn the_narrowest_grant_serves_and_a_tied_app_has_its_own() {
 async fn a_legacy_key_goes_in_the_query_only_where_no_bearer_can_serve() {
     let mut world = World::bare(&[], |_| {}).await;
     world.grant("old", ScopeSet::API_KEY, GrantKind::ApiKey, "legacy-key+1").await;
-    world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+    world.app(ScopeSet::ALL).await.key.expose().clone_into(&mut world.key);
     for (asked, sent) in [
         ("/api/vehicle/c", "/api/vehicle/c?api_key=legacy-key%2B1"),
         (
@@ -129,7 +129,7 @@ async fn a_connection_that_the_provider_closed_meanwhile_is_not_used_again() {
 async fn refreshable() -> World {
     let mut world = World::bare(&[], |_| {}).await;
     world.oauth_grant(ScopeSet::ALL, "old-token").await;
-    world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+    world.app(ScopeSet::ALL).await.key.expose().clone_into(&mut world.key);
     world
 }
 

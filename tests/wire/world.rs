@@ -26,43 +26,43 @@ use super::client::{Client, Got};
 use super::provider::{Provider, answer};
 
 const CLIENT: &str = "keyfob-client";
-pub const TOKEN: &str = "eyJ0eXAi.CANARY-access-token.c2lnbmF0dXJl";
+pub(crate) const TOKEN: &str = "eyJ0eXAi.CANARY-access-token.c2lnbmF0dXJl";
 
-pub struct World {
-    pub broker: Broker,
-    pub clock: Clock,
-    pub provider: Provider,
-    pub proxy: SocketAddr,
-    pub user: UserId,
+pub(crate) struct World {
+    pub(crate) broker: Broker,
+    pub(crate) clock: Clock,
+    pub(crate) provider: Provider,
+    pub(crate) proxy: SocketAddr,
+    pub(crate) user: UserId,
     /// An app that may do everything, and whose key may come in the URL.
-    pub key: String,
-    pub stop: watch::Sender<bool>,
-    pub serving: JoinHandle<()>,
+    pub(crate) key: String,
+    pub(crate) stop: watch::Sender<bool>,
+    pub(crate) serving: JoinHandle<()>,
     directory: tempfile::TempDir,
     settings: Settings,
 }
 
 impl World {
     /// With a grant that holds everything and the app of `key`.
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let mut world = Self::bare(&[], |_| {}).await;
         world.grant("all", ScopeSet::ALL, GrantKind::PersonalAccessToken, TOKEN).await;
-        world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+        world.app(ScopeSet::ALL).await.key.expose().clone_into(&mut world.key);
         world.provider.forget();
         world
     }
 
     /// The same with settings and patience of its own.
-    pub async fn with(set: &[(&str, &str)], patience: impl FnOnce(&mut ProxySettings)) -> Self {
+    pub(crate) async fn with(set: &[(&str, &str)], patience: impl FnOnce(&mut ProxySettings)) -> Self {
         let mut world = Self::bare(set, patience).await;
         world.grant("all", ScopeSet::ALL, GrantKind::PersonalAccessToken, TOKEN).await;
-        world.key = world.app(ScopeSet::ALL).await.key.expose().to_owned();
+        world.app(ScopeSet::ALL).await.key.expose().clone_into(&mut world.key);
         world.provider.forget();
         world
     }
 
     /// Without a grant and without an app.
-    pub async fn bare(set: &[(&str, &str)], patience: impl FnOnce(&mut ProxySettings)) -> Self {
+    pub(crate) async fn bare(set: &[(&str, &str)], patience: impl FnOnce(&mut ProxySettings)) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let provider = Provider::start().await;
         let origin = format!("http://{}", provider.address);
@@ -97,13 +97,13 @@ impl World {
     }
 
     /// What another process that shares the data directory does, as the command line is one.
-    pub async fn another_process(&self) -> Broker {
+    pub(crate) async fn another_process(&self) -> Broker {
         let ring = KeyRing::open(KeyFile::new(self.directory.path().join("master.keys"), None)).unwrap();
         broker(&self.directory, &self.settings, &self.clock, &Entropy::seeded(12), ring).await
     }
 
     /// A grant, pasted; the provider is asked about it once.
-    pub async fn grant(&self, label: &str, scopes: ScopeSet, kind: GrantKind, token: &str) -> Grant {
+    pub(crate) async fn grant(&self, label: &str, scopes: ScopeSet, kind: GrantKind, token: &str) -> Grant {
         let secret = Secret::new(token);
         let wish = PastedWish { user: self.user, kind, scopes, label: label.to_owned(), secret };
         let (grant, _) = self.broker.add_pasted_token(wish).await.unwrap();
@@ -111,7 +111,7 @@ impl World {
     }
 
     /// A grant that can be refreshed, given in a browser; its first access token is `first`.
-    pub async fn oauth_grant(&self, scopes: ScopeSet, first: &str) {
+    pub(crate) async fn oauth_grant(&self, scopes: ScopeSet, first: &str) {
         let browser = KeyHash::of(b"browser");
         let label = "oauth".to_owned();
         let wish = AuthorizationWish { user: self.user, browser, scopes, label, grant: None, return_to: None };
@@ -123,7 +123,7 @@ impl World {
         self.provider.forget();
     }
 
-    pub async fn app(&self, scopes: ScopeSet) -> MadeApp {
+    pub(crate) async fn app(&self, scopes: ScopeSet) -> MadeApp {
         self.app_with(AppWish {
             user: self.user,
             name: "app".to_owned(),
@@ -136,11 +136,11 @@ impl World {
         .await
     }
 
-    pub async fn app_with(&self, wish: AppWish) -> MadeApp {
+    pub(crate) async fn app_with(&self, wish: AppWish) -> MadeApp {
         self.broker.make_app(wish).await.unwrap()
     }
 
-    pub fn wish(&self, scopes: ScopeSet) -> AppWish {
+    pub(crate) fn wish(&self, scopes: ScopeSet) -> AppWish {
         AppWish {
             user: self.user,
             name: "app".to_owned(),
@@ -152,13 +152,13 @@ impl World {
         }
     }
 
-    pub async fn client(&self) -> Client {
+    pub(crate) async fn client(&self) -> Client {
         Client::connect(self.proxy).await
     }
 
     /// A head with the app's key, the proxy's host, and these lines.
-    pub fn head(&self, method: &str, target: &str, lines: &[&str]) -> String {
-        let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+    pub(crate) fn head(&self, method: &str, target: &str, lines: &[&str]) -> String {
+        let lines = lines.iter().fold(String::new(), |head, line| head + line + "\r\n");
         format!(
             "{method} {target} HTTP/1.1\r\nHost: {}\r\nAuthorization: Bearer {}\r\n{lines}\r\n",
             self.proxy, self.key
@@ -166,16 +166,16 @@ impl World {
     }
 
     /// One call on a connection of its own.
-    pub async fn call(&self, method: &str, target: &str, lines: &[&str]) -> Got {
+    pub(crate) async fn call(&self, method: &str, target: &str, lines: &[&str]) -> Got {
         self.raw(method, &self.head(method, target, lines)).await
     }
 
-    pub async fn get(&self, target: &str) -> Got {
+    pub(crate) async fn get(&self, target: &str) -> Got {
         self.call("GET", target, &[]).await
     }
 
     /// These bytes on a connection of their own, and the first response.
-    pub async fn raw(&self, method: &str, bytes: &str) -> Got {
+    pub(crate) async fn raw(&self, method: &str, bytes: &str) -> Got {
         let mut client = self.client().await;
         client.send(bytes).await;
         client.response_to(method).await
@@ -183,7 +183,7 @@ impl World {
 
     /// That the provider heard nothing.
     #[track_caller]
-    pub fn unheard(&self) {
+    pub(crate) fn unheard(&self) {
         let raw = self.provider.raw();
         assert!(raw.is_empty(), "{}", String::from_utf8_lossy(&raw));
     }
@@ -238,7 +238,7 @@ async fn broker(
 }
 
 /// What the token endpoint answers.
-pub fn tokens(access_token: &str) -> Vec<u8> {
+pub(crate) fn tokens(access_token: &str) -> Vec<u8> {
     let body = format!(
         "{{\"token_type\":\"Bearer\",\"expires_in\":31536000,\"access_token\":\"{access_token}\",\"refresh_token\":\"refresh-{access_token}\"}}"
     );
@@ -246,7 +246,7 @@ pub fn tokens(access_token: &str) -> Vec<u8> {
 }
 
 /// What the provider says to a token that it does not take.
-pub fn unauthenticated() -> Vec<u8> {
+pub(crate) fn unauthenticated() -> Vec<u8> {
     let headers = [("content-type", "application/json"), ("www-authenticate", "Bearer realm=\"mcp\"")];
     answer("401 Unauthorized", &headers, "{\"message\":\"Unauthenticated.\"}")
 }
