@@ -3,13 +3,13 @@
 use super::Broker;
 use super::begin::label_or_default;
 use crate::domain::audit::{AuditEvent, kind};
-use crate::domain::grant::{Binding, Grant, GrantKind, GrantStatus};
-use crate::domain::id::UserId;
+use crate::domain::grant::{Binding, Grant, GrantKind, GrantStatus, ScopesSource};
+use crate::domain::id::{GrantId, UserId};
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::secret::{AccessToken, Secret};
 use crate::domain::user::BadLabel;
 use crate::oauth::{Claims, PastedCheck, TokenAnswer};
-use crate::store::{Change, StoreError};
+use crate::store::{Change, NewGrant, StoreError, Swap};
 
 /// What was pasted.
 #[derive(Debug)]
@@ -52,6 +52,12 @@ pub enum PastedError {
     /// The provider takes it, but not for this.
     #[error("Teslascope accepts this token, but not for {0}. Untick that scope, or make a token that holds it.")]
     MissingScope(Scope),
+    /// There is none of this user's that a pasted token could renew.
+    #[error("There is no such grant that a pasted token could renew, or it was changed in this moment.")]
+    NoSuchGrant,
+    /// The token belongs to another account at the provider.
+    #[error("This token belongs to another Teslascope account than this grant. Save it as a grant of its own.")]
+    OtherAccount,
     /// It could not be kept.
     #[error("Keyfob could not save this. Try again in a moment.")]
     Storage(#[from] StoreError),
@@ -66,10 +72,7 @@ impl Broker {
         if wish.kind == GrantKind::OAuth {
             return Err(PastedError::BadKind);
         }
-        let secret = Secret::<AccessToken>::new(wish.secret.expose().trim_ascii());
-        if secret.is_empty() {
-            return Err(PastedError::Empty);
-        }
+        let secret = trimmed(&wish.secret)?;
         if wish.scopes.is_empty() {
             return Err(PastedError::NoScope);
         }
@@ -77,17 +80,7 @@ impl Broker {
             return Err(PastedError::TooMuchForApiKey);
         }
         let label = label_or_default(&wish.label, wish.scopes)?;
-        let check = self.oauth.check_pasted(wish.kind, wish.scopes, &secret).await;
-        match check {
-            PastedCheck::Refused => return Err(PastedError::Refused),
-            PastedCheck::MissingScope(scope) => return Err(PastedError::MissingScope(scope)),
-            PastedCheck::Accepted | PastedCheck::NotChecked => {}
-        }
-        let claims = if wish.kind == GrantKind::ApiKey { None } else { Claims::of(&secret) };
-        let answer = TokenAnswer { claims, ..TokenAnswer::default() };
-        let (scopes_granted, scopes_source) = super::complete::granted(&answer, wish.scopes);
         let now = self.clock.now();
-        let claims = answer.claims.as_ref();
         let grant = Grant {
             id: self.new_id(),
             user: wish.user,
@@ -96,23 +89,94 @@ impl Broker {
             status: GrantStatus::Active,
             reason: None,
             scopes_requested: wish.scopes,
-            scopes_granted,
-            scopes_source,
+            scopes_granted: wish.scopes,
+            scopes_source: ScopesSource::Assumed,
             scopes_used: ScopeSet::EMPTY,
             created_at: now,
             refreshed_at: None,
             last_used_at: None,
-            expires_at: claims.and_then(|claims| claims.expires_at),
+            expires_at: None,
             token_version: 1,
             binding: Binding::clone(&self.directory.binding()),
-            provider_account: claims.and_then(|claims| claims.subject.clone()),
+            provider_account: None,
         };
-        let new = self.seal_grant(grant, &answer, &secret, now);
+        let (new, check) = self.check_and_seal(grant, &secret).await?;
         self.store.keep_grant(&new).await?;
-        self.see(Change::Grant(new.grant.id)).await;
-        let words = format!("{}; granted {scopes_granted}", wish.kind);
-        self.trail
-            .record(AuditEvent::change(now, kind::GRANT_MADE, Some(wish.user)).of_grant(new.grant.id).about(&words));
-        Ok((new.grant, check))
+        Ok((self.pasted(new.grant, kind::GRANT_MADE).await, check))
     }
+
+    /// Puts a newly pasted token in the place of a pasted grant's old one: the grant keeps its id, its apps and their keys.
+    ///
+    /// # Errors
+    /// [`PastedError`]; the old token then stays.
+    pub async fn renew_pasted_token(
+        &self,
+        id: GrantId,
+        user: UserId,
+        secret: &Secret<AccessToken>,
+    ) -> Result<(Grant, PastedCheck), PastedError> {
+        let secret = trimmed(secret)?;
+        let found = self.store.find_grant(id, Some(user)).await?.map(|record| record.grant);
+        let renewable = |grant: &Grant| grant.kind != GrantKind::OAuth && grant.status != GrantStatus::Disconnected;
+        let old = found.filter(renewable).ok_or(PastedError::NoSuchGrant)?;
+        let account = old.provider_account.clone();
+        let grant = Grant {
+            status: GrantStatus::Active,
+            reason: None,
+            expires_at: None,
+            token_version: old.token_version + 1,
+            binding: Binding::clone(&self.directory.binding()),
+            ..old
+        };
+        let (new, check) = self.check_and_seal(grant, &secret).await?;
+        if let (Some(old), Some(new)) = (&account, &new.grant.provider_account)
+            && old != new
+        {
+            return Err(PastedError::OtherAccount);
+        }
+        match self.store.replace_tokens_by_consent(&new, self.clock.now()).await? {
+            Swap::Done => Ok((self.pasted(new.grant, kind::GRANT_RENEWED).await, check)),
+            Swap::Outrun | Swap::Gone => Err(PastedError::NoSuchGrant),
+        }
+    }
+
+    /// Asks the provider whether it takes the token, and seals it with what it says of itself.
+    async fn check_and_seal(
+        &self,
+        grant: Grant,
+        secret: &Secret<AccessToken>,
+    ) -> Result<(NewGrant, PastedCheck), PastedError> {
+        let check = self.oauth.check_pasted(grant.kind, grant.scopes_requested, secret).await;
+        match check {
+            PastedCheck::Refused => return Err(PastedError::Refused),
+            PastedCheck::MissingScope(scope) => return Err(PastedError::MissingScope(scope)),
+            PastedCheck::Accepted | PastedCheck::NotChecked => {}
+        }
+        let claims = if grant.kind == GrantKind::ApiKey { None } else { Claims::of(secret) };
+        let answer = TokenAnswer { claims, ..TokenAnswer::default() };
+        let (scopes_granted, scopes_source) = super::complete::granted(&answer, grant.scopes_requested);
+        let claims = answer.claims.clone().unwrap_or_default();
+        let grant = Grant {
+            scopes_granted,
+            scopes_source,
+            expires_at: claims.expires_at,
+            provider_account: claims.subject.or_else(|| grant.provider_account.clone()),
+            ..grant
+        };
+        Ok((self.seal_grant(grant, &answer, secret, self.clock.now()), check))
+    }
+
+    /// A pasted token is kept: everybody may see it.
+    async fn pasted(&self, grant: Grant, what: &'static str) -> Grant {
+        self.see(Change::Grant(grant.id)).await;
+        let words = format!("{}; granted {}", grant.kind, grant.scopes_granted);
+        let event = AuditEvent::change(self.clock.now(), what, Some(grant.user));
+        self.trail.record(event.of_grant(grant.id).about(&words));
+        grant
+    }
+}
+
+fn trimmed(secret: &Secret<AccessToken>) -> Result<Secret<AccessToken>, PastedError> {
+    let secret = Secret::<AccessToken>::new(secret.expose().trim_ascii());
+    if secret.is_empty() { Err(PastedError::Empty) } else { Ok(secret) }
 }

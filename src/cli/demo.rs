@@ -50,6 +50,8 @@ pub(super) fn run(flags: &SettingFlags, json: bool) -> Result<()> {
             tracing::warn!("{notice}");
         }
         let (app, listeners) = App::listen(settings, files).await?;
+        // Whatever repository the demo is tried in, git leaves its secrets alone.
+        let _ = std::fs::write(app.settings.data_dir.join(".gitignore"), "*\n");
         let shown = match prepare(&app, &sandbox, forgetful).await {
             Ok(shown) => shown,
             Err(failure) => {

@@ -10,11 +10,12 @@ use super::form::Field;
 use super::frame::{Frame, Notice, Section, Tone, page_with};
 use super::guard::see_other;
 use super::moment::Moment;
+use super::paste;
 use super::problem::Problem;
 use super::rows::{AppRow, GrantRow};
 use super::scopes::{ORDER, ScopeRow, rows, ticked};
 use super::visit::{Posted, Refused, SignedIn};
-use crate::broker::{AppFilter, AuthorizationWish, RefreshOutcome};
+use crate::broker::{AppFilter, AuthorizationWish, PastedError, RefreshOutcome};
 use crate::domain::grant::{Grant, GrantKind, GrantStatus, ScopesSource};
 use crate::domain::id::GrantId;
 use crate::domain::scope::{Scope, ScopeSet};
@@ -157,9 +158,24 @@ pub(crate) async fn widen(
     }
 }
 
-/// `POST /grants/{id}/renew`: asks for the same once more.
-pub(crate) async fn renew(Path(id): Path<String>, Posted { visit, .. }: Posted<SignedIn>) -> Result<Response, Refused> {
+/// `POST /grants/{id}/renew`: asks for the same once more; a pasted grant takes a newly pasted `token`.
+pub(crate) async fn renew(
+    Path(id): Path<String>,
+    Posted { visit, fields }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
     let grant = find(&visit, &id).await?;
+    if grant.kind != GrantKind::OAuth && grant.status != GrantStatus::Disconnected {
+        let notice = match paste::token(&fields) {
+            Err(words) => Notice::new(Tone::Bad, words.to_owned()),
+            Ok(token) => match visit.web.broker.renew_pasted_token(grant.id, visit.user.id, &token).await {
+                Ok((grant, check)) => paste::told(grant.label.as_str(), check),
+                Err(PastedError::Storage(cause)) => return Err(Problem::unavailable(cause).into()),
+                Err(refusal) => Notice::new(Tone::Bad, format!("The old token stays. {refusal}")),
+            },
+        };
+        visit.tell(notice).await?;
+        return Ok(visit.to(&format!("/grants/{}", grant.id)));
+    }
     ask_again(&visit, &grant, grant.scopes_requested.union(grant.scopes_granted)).await
 }
 

@@ -12,7 +12,7 @@ use super::visit::{Posted, Refused, SignedIn};
 use crate::broker::{PastedCheck, PastedError, PastedWish};
 use crate::domain::grant::GrantKind;
 use crate::domain::scope::{Scope, ScopeSet};
-use crate::domain::secret::Secret;
+use crate::domain::secret::{AccessToken, Secret};
 
 /// No token of the provider's is longer.
 const LONGEST: usize = 16 * 1024;
@@ -63,19 +63,15 @@ pub(crate) async fn save(Posted { visit, fields }: Posted<SignedIn>) -> Result<R
         page.kind.error = Some("Choose what it is.".to_owned());
         return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page));
     };
-    let token = fields.one("token").trim();
-    if token.len() > LONGEST || !token.bytes().all(|b| b.is_ascii_graphic()) {
-        let words = "This is no token: it holds blanks or other characters that no token has, or is too long. Check that you copied it whole and alone.";
-        page.token.error = Some(words.to_owned());
-        return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page));
-    }
-    let wish = PastedWish {
-        user: visit.user.id,
-        kind,
-        scopes,
-        label: fields.one("label").trim().to_owned(),
-        secret: Secret::new(token),
+    let token = match token(&fields) {
+        Ok(token) => token,
+        Err(words) => {
+            page.token.error = Some(words.to_owned());
+            return Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page));
+        }
     };
+    let wish =
+        PastedWish { user: visit.user.id, kind, scopes, label: fields.one("label").trim().to_owned(), secret: token };
     let refusal = match visit.web.broker.add_pasted_token(wish).await {
         Ok((grant, check)) => {
             visit.tell(told(grant.label.as_str(), check)).await?;
@@ -86,7 +82,9 @@ pub(crate) async fn save(Posted { visit, fields }: Posted<SignedIn>) -> Result<R
     let words = Some(refusal.to_string());
     match refusal {
         PastedError::NoScope | PastedError::TooMuchForApiKey | PastedError::MissingScope(_) => page.scope.error = words,
-        PastedError::Empty | PastedError::Refused => page.token.error = words,
+        PastedError::Empty | PastedError::Refused | PastedError::NoSuchGrant | PastedError::OtherAccount => {
+            page.token.error = words;
+        }
         PastedError::BadKind => page.kind.error = words,
         PastedError::BadLabel(_) => page.label.error = words,
         PastedError::Storage(cause) => return Err(Problem::unavailable(cause).into()),
@@ -94,7 +92,18 @@ pub(crate) async fn save(Posted { visit, fields }: Posted<SignedIn>) -> Result<R
     Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page))
 }
 
-fn told(label: &str, check: PastedCheck) -> Notice {
+/// What was pasted, or why it can be no token.
+pub(crate) fn token(fields: &Fields) -> Result<Secret<AccessToken>, &'static str> {
+    let token = fields.one("token").trim();
+    if token.len() > LONGEST || !token.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(
+            "This is no token: it holds blanks or other characters that no token has, or is too long. Check that you copied it whole and alone.",
+        );
+    }
+    Ok(Secret::new(token))
+}
+
+pub(crate) fn told(label: &str, check: PastedCheck) -> Notice {
     match check {
         PastedCheck::NotChecked => {
             let text = format!(

@@ -260,6 +260,35 @@ async fn another_users_things_are_as_if_there_were_none() {
 }
 
 #[tokio::test]
+async fn a_pasted_grant_is_renewed_by_another_token_of_the_same_account_and_keeps_its_apps() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let vehicles = ScopeSet::of(Scope::Vehicles);
+    let token = house.sandbox.issue_personal_access_token(1, vehicles);
+    let fields = [("kind", "personal_access_token"), ("token", token.as_str()), ("scope", "vehicles")];
+    let grant = ada.fill("/connect/token", "/connect/token", &fields).await.location().to_owned();
+    let id = grant.trim_start_matches("/grants/").to_owned();
+    let page = ada.fill("/apps/new", "/apps/new", &[("name", "x"), ("scope", "vehicles"), ("grant", &id)]).await;
+    assert!(page.status.is_success() || page.status.is_redirection(), "{}", page.body);
+    let renew = format!("{grant}/renew");
+
+    let other = house.sandbox.issue_personal_access_token(2, vehicles);
+    assert_eq!(ada.fill(&grant, &renew, &[("token", &other)]).await.location(), grant);
+    ada.open(&grant).await.shows("belongs to another Teslascope account").shows("active");
+    assert_eq!(ada.fill(&grant, &renew, &[("token", "not-a-token")]).await.location(), grant);
+    ada.open(&grant).await.shows("The old token stays.");
+
+    let newer = house.sandbox.issue_personal_access_token(1, vehicles);
+    assert_eq!(ada.fill(&grant, &renew, &[("token", &newer)]).await.location(), grant);
+    let page = ada.open(&grant).await;
+    page.shows("Teslascope accepts it").shows("active").shows("/apps/");
+    assert!(!page.has(&newer));
+    house.add_user("bob", Role::Member).await;
+    let mut bob = house.signed_in("bob").await;
+    assert_eq!(bob.fill("/", &renew, &[("token", &newer)]).await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
 async fn a_pasted_token_is_checked_kept_and_never_shown() {
     let house = House::with_admin().await;
     let mut ada = house.signed_in("ada").await;
