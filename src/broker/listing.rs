@@ -1,11 +1,16 @@
 //! What is shown: grants, users, events.
 
+use std::time::Duration;
+
 use super::Broker;
 use crate::domain::grant::{ConsentReason, Grant, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::domain::user::User;
 use crate::store::{AuditFilter, AuditPage, CallCount, GrantFilter, GrantsAfter, ListedGrant, StoreError};
+
+/// How long a reader of the audit trail waits for what is not written yet.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Broker {
     /// A page of grants, each with the status to show: under other settings than it was made with, it needs its user.
@@ -127,11 +132,13 @@ impl Broker {
         self.store.count_calls(user, since, span_ms, most).await
     }
 
-    /// A page of events, newest first.
+    /// A page of events, newest first. Whoever has just changed something finds it there; a trail that can't be written is
+    /// read as it stands.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn list_audit(&self, filter: &AuditFilter) -> Result<AuditPage, StoreError> {
+        self.trail.catch_up(PATIENCE).await;
         self.store.list_audit(filter).await
     }
 }
