@@ -80,6 +80,10 @@ impl Site {
         let Some(authority) = host.parse::<Authority>().ok().filter(|_| !host.contains('@')) else {
             return HostIs::Foreign;
         };
+        // It also takes a port that is none.
+        if authority.host().len() < host.len() && authority.port_u16().is_none() {
+            return HostIs::Foreign;
+        }
         let given = host.to_ascii_lowercase();
         let default_port = if self.0.secure { ":443" } else { ":80" };
         if given == self.0.authority || given.strip_suffix(default_port) == Some(&self.0.authority) {

@@ -60,8 +60,10 @@ fn a_garbled_database_is_refused_and_kept() {
     Kept::open(&place).put_grants(60);
     let database = place.data().join("keyfob.db");
     let whole = fs::read(&database).unwrap();
-    let pages = whole.len() / 4096;
-    for at in [0, 16, 100, 4096, whole.len() / 3, whole.len() / 2, (pages - 1) * 4096] {
+    // The heads of pages that hold rows; what is garbled in free space harms nobody and is not looked for.
+    let pages: Vec<_> =
+        (1..whole.len() / 4096).map(|n| n * 4096).filter(|at| [2, 5, 10, 13].contains(&whole[*at])).collect();
+    for at in [0, 16, 100, pages[0], pages[pages.len() / 3], pages[pages.len() / 2], pages[pages.len() - 1]] {
         let mut garbled = whole.clone();
         let end = (at + 300).min(garbled.len());
         garbled[at..end].iter_mut().for_each(|byte| *byte ^= 0x5a);
@@ -134,8 +136,9 @@ fn a_log_without_its_database_is_not_given_to_a_new_one() {
 #[test]
 fn the_wrong_key_changes_nothing_also_where_a_killed_service_left_its_log() {
     let (place, other) = (used(), used());
-    // A start writes the token of the setup link, so there is a log.
     let running = place.serve(&[]);
+    // What is written while the service runs stands in the log, until housekeeping writes it back once a minute.
+    sqlite(&place.data().join("keyfob.db"), "INSERT INTO meta (name, value) VALUES ('late', x'00')");
     running.signal("KILL");
     running.wait();
     assert!(fs::metadata(place.data().join("keyfob.db-wal")).unwrap().len() > 0);

@@ -88,13 +88,13 @@ async fn a_setup_token_makes_one_admin_of_fifty_and_is_spent_with_all_others() {
 }
 
 #[tokio::test]
-async fn setup_tokens_of_the_last_four_starts_hold() {
+async fn only_the_setup_token_of_the_newest_start_holds() {
     let shelf = Shelf::new().await;
     for n in 0..6_i64 {
         shelf.store.keep_setup_token(hash(n), NOW.plus_millis(n)).await.unwrap();
     }
     for n in 0..6 {
-        assert_eq!(shelf.store.find_setup_token(hash(n)).await.unwrap(), n >= 2, "{n}");
+        assert_eq!(shelf.store.find_setup_token(hash(n)).await.unwrap(), n == 5, "{n}");
     }
     let admin = shelf.user("ada", Role::Admin);
     assert_eq!(shelf.store.take_setup_token(hash(0), &admin, "phc").await.unwrap(), Made::Refused);
