@@ -174,6 +174,24 @@ impl Broker {
         self.store.find_user(user).await?.ok_or(AccountError::NotFound)
     }
 
+    /// Spends an invitation on a first password. Of those who use one link at once, one is let in.
+    ///
+    /// # Errors
+    /// [`AccountError`]
+    pub async fn accept_invitation(
+        &self,
+        token: &Secret<SetupToken>,
+        password: Secret<Password>,
+    ) -> Result<UserId, AccountError> {
+        let user = self.invited(token).await?;
+        check_new(&password, user.name.as_str())?;
+        let hash = self.hasher.hash(password).await;
+        let spent = self.store.take_invitation(KeyHash::of(token.expose()), self.clock.now(), &hash).await?;
+        let id = spent.ok_or(AccountError::NotFound)?;
+        self.trail.record(AuditEvent::change(self.clock.now(), kind::USER_CHANGED, Some(id)).about("password"));
+        Ok(id)
+    }
+
     /// Sets a password and ends the account's sessions but `keep_session`.
     ///
     /// # Errors
@@ -226,6 +244,7 @@ impl Broker {
         let grants = self.store.list_live_grants_of(id).await?;
         removed(self.store.take_user(id).await?)?;
         self.see(Change::User(id)).await;
+        self.trail.record(AuditEvent::change(self.clock.now(), kind::USER_REMOVED, None).about(&id.to_string()));
         // What was theirs is gone here; at the provider it ends where that is offered, and nobody waits long for it.
         let revoke = async {
             for record in &grants {
@@ -235,7 +254,6 @@ impl Broker {
         if tokio::time::timeout(REVOCATION, revoke).await.is_err() {
             tracing::warn!(user.id = %id, "the provider did not confirm in time that a removed user's tokens are revoked");
         }
-        self.trail.record(AuditEvent::change(self.clock.now(), kind::USER_REMOVED, None).about(&id.to_string()));
         Ok(())
     }
 

@@ -271,6 +271,29 @@ impl Store {
         Ok(())
     }
 
+    /// Spends an invitation on a first password, ends the account's sessions, and gives whose it is. Whoever comes second
+    /// finds none.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn take_invitation(&self, hash: KeyHash, now: Timestamp, password_hash: &str) -> Result<Option<UserId>> {
+        let mut tx = self.begin().await?;
+        let row = sqlx::query("DELETE FROM invitations WHERE hash = $1 AND expires_at > $2 RETURNING user")
+            .bind(hash.as_bytes().as_slice())
+            .bind(now.millis())
+            .fetch_optional(&mut *tx)
+            .await?;
+        let Some(user) = row.map(|row| Columns(&row).id("user")).transpose()? else { return Ok(None) };
+        sqlx::query("UPDATE users SET password_hash = $2 WHERE id = $1")
+            .bind(key(&user))
+            .bind(password_hash)
+            .execute(&mut *tx)
+            .await?;
+        sqlx::query("DELETE FROM sessions WHERE user = $1").bind(key(&user)).execute(&mut *tx).await?;
+        tx.commit().await?;
+        Ok(Some(user))
+    }
+
     /// Finds whose invitation this is, while it holds.
     ///
     /// # Errors

@@ -53,9 +53,10 @@ pub(crate) async fn show(visit: Visit, RawQuery(query): RawQuery) -> Result<Resp
 pub(crate) async fn accept(Posted { visit, fields }: Posted<Visit>) -> Result<Response, Refused> {
     let user = invited(&visit, &Secret::new(fields.one("token"))).await?;
     let password = Secret::<Password>::new(fields.one("password"));
-    match visit.web.broker.reset_password(user.id, password, None).await {
-        Ok(()) => {
-            Member::begin(&visit.session, user.id, visit.now).await.map_err(Problem::unavailable)?;
+    let token = Secret::new(fields.one("token"));
+    match visit.web.broker.accept_invitation(&token, password).await {
+        Ok(id) => {
+            Member::begin(&visit.session, id, visit.now).await.map_err(Problem::unavailable)?;
             Ok(visit.to("/"))
         }
         Err(refusal @ AccountError::BadPassword(_)) => {

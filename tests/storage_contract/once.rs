@@ -88,6 +88,23 @@ async fn a_setup_token_makes_one_admin_of_fifty_and_is_spent_with_all_others() {
 }
 
 #[tokio::test]
+async fn of_fifty_who_use_one_invitation_one_sets_the_password() {
+    let shelf = Shelf::new().await;
+    let ada = shelf.user("ada", Role::Member);
+    assert_eq!(shelf.store.keep_user(&ada, None).await.unwrap(), Made::Done);
+    shelf.store.keep_invitation(hash("link"), ada.id, NOW.plus_millis(9)).await.unwrap();
+    let taken = shelf
+        .fifty(|store, n| async move { store.take_invitation(hash("link"), NOW, &format!("phc {n}")).await.unwrap() })
+        .await;
+    assert_eq!(taken.iter().flatten().count(), 1);
+    let winner = taken.iter().position(Option::is_some).unwrap();
+    let kept = shelf.store.find_password("ada").await.unwrap().unwrap().hash;
+    assert_eq!(kept, Some(format!("phc {winner}")));
+    shelf.store.keep_invitation(hash("late"), ada.id, NOW).await.unwrap();
+    assert_eq!(shelf.store.take_invitation(hash("late"), NOW, "phc").await.unwrap(), None, "it is past its time");
+}
+
+#[tokio::test]
 async fn only_the_setup_token_of_the_newest_start_holds() {
     let shelf = Shelf::new().await;
     for n in 0..6_i64 {
