@@ -50,7 +50,7 @@ impl AtProvider {
                 "Keyfob has forgotten the tokens, but Teslascope did not confirm that it revoked them. To be sure, revoke the application at Teslascope under Developers, Applications.".to_owned()
             }
             Self::ByHand => {
-                "Keyfob has forgotten the token. It stays valid at Teslascope until you delete it there.".to_owned()
+                "Keyfob has forgotten the token. It stays valid at Teslascope until you revoke it there.".to_owned()
             }
         }
     }
@@ -68,15 +68,21 @@ impl Broker {
         let Some(record) = self.store.take_grant_secrets(id).await? else { return Ok(None) };
         self.see(Change::Grant(id)).await;
         self.count_disconnected().await;
-        let at_provider = self.revoke_at_provider(&record).await;
-        let words = match at_provider {
-            AtProvider::Revoked => "revoked at the provider",
-            AtProvider::LivesOn { .. } => "the provider offers no revocation",
-            AtProvider::Unconfirmed => "the provider did not confirm the revocation",
-            AtProvider::ByHand => "to be deleted at the provider by hand",
-        };
-        let event = AuditEvent::change(self.clock.now(), kind::GRANT_DISCONNECTED, Some(record.grant.user));
-        self.trail.record(event.of_grant(id).about(words));
+        // In a task of its own: whoever hangs up now must not keep the tokens alive there, nor the row out of the trail.
+        let (broker, ended) = (self.clone(), record.clone());
+        let told = tokio::spawn(async move {
+            let at_provider = broker.revoke_at_provider(&ended).await;
+            let words = match at_provider {
+                AtProvider::Revoked => "revoked at the provider",
+                AtProvider::LivesOn { .. } => "the provider offers no revocation",
+                AtProvider::Unconfirmed => "the provider did not confirm the revocation",
+                AtProvider::ByHand => "to be revoked at the provider by hand",
+            };
+            let event = AuditEvent::change(broker.clock.now(), kind::GRANT_DISCONNECTED, Some(ended.grant.user));
+            broker.trail.record(event.of_grant(id).about(words));
+            at_provider
+        });
+        let at_provider = told.await.unwrap_or(AtProvider::Unconfirmed);
         Ok(Some(Disconnected { grant: record.grant, at_provider }))
     }
 

@@ -16,7 +16,7 @@ use crate::broker::{AppError, AppFilter, AppWish, GrantFilter, MadeApp};
 use crate::domain::app::Rate;
 use crate::domain::grant::{Grant, GrantStatus};
 use crate::domain::id::GrantId;
-use crate::domain::scope::{Scope, ScopeSet};
+use crate::domain::scope::{Risk, Scope, ScopeSet};
 use crate::domain::time::parse_span;
 
 /// So many apps stand on one page.
@@ -155,7 +155,7 @@ async fn wish(visit: &SignedIn, fields: &Fields) -> Result<AppWish, Refused> {
 /// `POST /apps/new`
 pub(crate) async fn make(Posted { visit, fields }: Posted<SignedIn>) -> Result<Response, Refused> {
     let wish = wish(&visit, &fields).await?;
-    if wish.scopes.contains(Scope::Controls) || wish.scopes.contains(Scope::Account) {
+    if wish.scopes.iter().any(|scope| scope.risk() != Risk::Read) {
         visit.fresh_or(&form_again(&fields))?;
     }
     let scopes = wish.scopes;

@@ -125,7 +125,7 @@ const fn ending(kind: GrantKind) -> &'static str {
     match kind {
         GrantKind::OAuth => "Keyfob forgets the tokens, and asks Teslascope to revoke them if it offers that.",
         GrantKind::PersonalAccessToken | GrantKind::ApiKey => {
-            "Keyfob forgets the token. It stays valid at Teslascope until you delete it there."
+            "Keyfob forgets the token. It stays valid at Teslascope until you revoke it there."
         }
     }
 }
