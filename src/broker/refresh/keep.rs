@@ -21,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How far the local clock may be off the provider's.
 const CLOCK_TOLERANCE: i64 = 30_000;
 
+/// A provider that says our clock is off by more is not believed: whatever is past its time would be swept, or live again.
+const CLOCK_BELIEVED: i64 = 24 * 3_600_000;
+
 /// What is left to do.
 pub(super) enum Kept {
     /// Nothing.
@@ -104,7 +107,7 @@ impl Broker {
     /// clock as it is then.
     pub(in crate::broker) fn learn_time(&self, reply: &Reply) -> Timestamp {
         let old = self.clock.correction();
-        let Some(ahead) = reply.clock_ahead else { return reply.sent_at };
+        let Some(ahead) = reply.clock_ahead.filter(|ahead| ahead.abs() <= CLOCK_BELIEVED) else { return reply.sent_at };
         let new = if ahead.abs() > CLOCK_TOLERANCE { ahead } else { 0 };
         if (new - old).abs() > 1_000 {
             tracing::warn!(
@@ -153,13 +156,13 @@ impl Broker {
                 }
             }
             Swap::Outrun => {
-                self.forget_stray(&leased.row.record, &answer, "a newer consent stands").await;
                 self.see(Change::Grant(id)).await;
+                self.forget_stray(&leased.row.record, &answer, "a newer consent stands").await;
                 RefreshOutcome::Adopted
             }
             Swap::Gone => {
-                self.forget_stray(&leased.row.record, &answer, "the grant was ended meanwhile").await;
                 self.see(Change::Grant(id)).await;
+                self.forget_stray(&leased.row.record, &answer, "the grant was ended meanwhile").await;
                 RefreshOutcome::Gone
             }
         }
@@ -262,7 +265,7 @@ impl Broker {
         ahead.grant.expires_at = spilled.tokens.expires_at;
         ahead.access_token = Some(spilled.tokens.access_token.clone());
         ahead.refresh_token = spilled.tokens.refresh_token.clone();
-        self.directory.put_grant(self.directory.state_of(ahead));
+        self.directory.renew_grant(self.directory.state_of(ahead));
         let (broker, entry) = (self.clone(), spilled.clone());
         let put = tokio::task::spawn_blocking(move || broker.refresher.spill.put(&entry)).await;
         match put {
