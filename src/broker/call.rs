@@ -215,14 +215,22 @@ impl Broker {
         }
     }
 
-    /// Whether a call that runs may go on: its app and its grant still stand. Asked now and then while a stream is open.
+    /// Whether a call that runs may go on: its key, its app with the scope, and its grant still stand. Asked now and then
+    /// while a stream is open.
     #[must_use]
     pub fn still_permits(&self, permit: &Permit, chosen: Option<&Chosen>) -> bool {
-        let app = permit.app();
-        let shut_out = permit.keyed.user.user.load().disabled_at.is_some();
-        let app_stands = self.directory.app_is_live(app.id) && app.expires_at.is_none_or(|at| at > self.clock.now());
-        let grant_stands = chosen.is_none_or(|chosen| self.directory.find_grant(chosen.cell.id).is_some());
-        !shut_out && app_stands && grant_stands
+        let Some(keyed) = self.directory.find_key(&permit.keyed.hash) else { return false };
+        let now = self.clock.now();
+        let stands = |until: Option<Timestamp>| until.is_none_or(|at| at > now);
+        let shut_out = keyed.user.user.load().disabled_at.is_some();
+        let scope_stands = permit.route.need.scope().is_none_or(|scope| keyed.app.scopes.contains(scope));
+        let grant_stands = chosen.is_none_or(|chosen| {
+            self.directory.find_grant(chosen.cell.id).is_some_and(|cell| {
+                let on_mcp = permit.route.upstream == Upstream::Mcp;
+                !on_mcp || cell.state().grant.scopes_granted.is_subset_of(keyed.app.scopes)
+            })
+        });
+        !shut_out && stands(keyed.valid_until) && stands(keyed.app.expires_at) && scope_stands && grant_stands
     }
 
     /// The chosen grant's token if it can be used at once; else wait with [`Broker::wait_for_bearer`].

@@ -31,6 +31,7 @@ pub(super) struct KeyedApp {
     pub(super) app: Arc<App>,
     pub(super) user: Arc<UserCell>,
     pub(super) admission: Arc<Admission>,
+    pub(super) hash: KeyHash,
     pub(super) valid_until: Option<Timestamp>,
 }
 
@@ -44,7 +45,6 @@ struct Ledger {
 /// Users, grants and apps in memory.
 pub struct Directory {
     keys: Sharded<KeyHash, KeyedApp>,
-    live_apps: Sharded<AppId, ()>,
     users: Sharded<UserId, Arc<UserCell>>,
     grants: Sharded<GrantId, Arc<GrantCell>>,
     ledger: Mutex<Ledger>,
@@ -69,7 +69,6 @@ impl Directory {
     ) -> Result<Self, StoreError> {
         let this = Self {
             keys: Sharded::new(),
-            live_apps: Sharded::new(),
             users: Sharded::new(),
             grants: Sharded::new(),
             ledger: Mutex::default(),
@@ -85,7 +84,7 @@ impl Directory {
 
     async fn read_all(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
         // The revision is read first: what changes meanwhile is read twice rather than never.
-        ledger.revision = self.store.revision().await?;
+        let revision = self.store.revision().await?;
         let mut users = HashMap::new();
         let mut after = None;
         loop {
@@ -120,6 +119,7 @@ impl Directory {
         for (app, key) in keys {
             keys_of_app.entry(app).or_default().push(key);
         }
+        // From here on nothing waits, so that whoever breaks this off leaves memory as it was.
         let mut keyed = Vec::new();
         ledger.keys_of_app.clear();
         for app in apps {
@@ -130,8 +130,8 @@ impl Directory {
         }
         self.grants.fill(grants);
         self.users.fill(users.into_iter().collect());
-        self.live_apps.fill(ledger.keys_of_app.keys().map(|id| (*id, ())).collect());
         self.keys.fill(keyed);
+        ledger.revision = revision;
         Ok(())
     }
 
@@ -150,7 +150,7 @@ impl Directory {
         keys.iter()
             .map(|key| {
                 let (app, user, admission) = (Arc::clone(&app), Arc::clone(user), Arc::clone(&admission));
-                (key.hash, KeyedApp { app, user, admission, valid_until: key.valid_until })
+                (key.hash, KeyedApp { app, user, admission, hash: key.hash, valid_until: key.valid_until })
             })
             .collect()
     }
@@ -186,16 +186,10 @@ impl Directory {
     /// Lets an app call with a key that is kept nowhere, as long as this process lives; false when its user is gone.
     pub(super) fn lend(&self, app: App, hash: KeyHash) -> bool {
         let Some(user) = self.find_user(app.user) else { return false };
-        self.live_apps.put(&app.id, Some(&()));
         for (hash, keyed) in self.keyed(app, &user, &[KeptKey { hash, valid_until: None }], None) {
             self.keys.put(&hash, Some(&keyed));
         }
         true
-    }
-
-    /// Whether an app is neither revoked nor gone.
-    pub(super) fn app_is_live(&self, id: AppId) -> bool {
-        self.live_apps.find(&id, |()| ()).is_some()
     }
 
     /// Finds a grant.
@@ -266,12 +260,26 @@ impl Directory {
             None => return self.read_all(&mut ledger).await,
             Some(changes) => {
                 for change in changes {
-                    self.reload_one(&mut ledger, change).await?;
+                    match self.reload_one(&mut ledger, change).await {
+                        // One damaged row must not keep the others' changes from being seen.
+                        Err(StoreError::Damaged(cause)) => self.give_up(&mut ledger, change, &cause),
+                        other => other?,
+                    }
                 }
             }
         }
         ledger.revision = changes.revision;
         Ok(())
+    }
+
+    /// Takes out of memory what the database no longer tells of.
+    fn give_up(&self, ledger: &mut Ledger, change: Change, cause: &str) {
+        tracing::error!(change = ?change, error = cause, "something that changed is damaged in the database; it is not served");
+        match change {
+            Change::User(id) => self.users.put(&id, None),
+            Change::Grant(id) => self.drop_grant(id),
+            Change::App(id) => self.drop_app(ledger, id),
+        }
     }
 
     async fn reload_one(&self, ledger: &mut Ledger, change: Change) -> Result<(), StoreError> {
@@ -314,7 +322,6 @@ impl Directory {
                 let Some(record) = record.filter(|record| record.app.revoked_at.is_none()) else { return Ok(()) };
                 let Some(user) = self.find_or_read_user(record.app.user).await? else { return Ok(()) };
                 ledger.keys_of_app.insert(id, (record.app.user, record.keys.iter().map(|key| key.hash).collect()));
-                self.live_apps.put(&id, Some(&()));
                 for (hash, keyed) in self.keyed(record.app, &user, &record.keys, admission) {
                     self.keys.put(&hash, Some(&keyed));
                 }
@@ -338,6 +345,13 @@ impl Directory {
         let grants: Vec<_> = self.grants.values().into_iter().filter(|cell| cell.user == id).collect();
         let cell = UserCell { user: ArcSwap::from_pointee(user), grants: ArcSwap::from_pointee(grants) };
         self.users.put(&id, Some(&Arc::new(cell)));
+    }
+
+    /// Takes over what is newer of a grant that stands; one that was ended meanwhile is not brought back.
+    pub(super) fn renew_grant(&self, state: GrantState) {
+        if let Some(cell) = self.find_grant(state.grant.id) {
+            cell.replace(state);
+        }
     }
 
     pub(super) fn put_grant(&self, state: GrantState) {
@@ -368,7 +382,6 @@ impl Directory {
     }
 
     fn drop_app(&self, ledger: &mut Ledger, id: AppId) {
-        self.live_apps.put(&id, None);
         for hash in ledger.keys_of_app.remove(&id).map(|(_, keys)| keys).unwrap_or_default() {
             self.keys.put(&hash, None);
         }

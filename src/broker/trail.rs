@@ -131,6 +131,10 @@ impl Trail {
 
     /// Hands over the row of a call or a change. Never waits; [`Trail::reserve`] has made room.
     pub fn record(&self, mut event: AuditEvent) {
+        if event.kind == kind::CALL && self.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
+            // It was refused for that very reason; more rows would only fill the memory.
+            return self.count_unknown("storage_unavailable");
+        }
         // The moment of writing, so that rows stand in the order of their time.
         event.at = self.shared.clock.now();
         if let Some(by) = self.by.as_deref().filter(|_| event.kind != kind::CALL) {

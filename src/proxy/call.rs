@@ -43,6 +43,8 @@ pub(super) struct Desk {
     api: (Base, Arc<Server>),
     mcp: (Base, Arc<Server>),
     methods: [(Method, Arc<str>); 6],
+    /// What the audit trail calls any other; a client makes them up, and as long as it likes.
+    other_method: Arc<str>,
     /// Random at the start and counted up, so that an id names one answer.
     ids: AtomicU64,
 }
@@ -72,6 +74,7 @@ impl Desk {
             public_url: settings.public_url.clone(),
             max_body: settings.max_body,
             patience: settings.patience,
+            other_method: Arc::from("OTHER"),
             methods: known.map(|method| (method.clone(), Arc::from(method.as_str()))),
             ids,
         })
@@ -181,7 +184,7 @@ impl Desk {
         let kept = path.floor_char_boundary(LONGEST_KEPT_PATH);
         AuditEvent {
             app: Some(app.id),
-            method: method.or_else(|| Some(Arc::from(parts.method.as_str()))),
+            method: method.or_else(|| Some(Arc::clone(&self.other_method))),
             path: Some(Arc::from(&path[..kept])),
             ..AuditEvent::change(self.broker.clock.now(), kind::CALL, Some(app.user))
         }
@@ -195,6 +198,8 @@ impl Desk {
         body: &Incoming,
         ending: &mut Ending,
     ) -> Result<Allowed, Refusal> {
+        // First of all, since a refusal leaves a row too: nobody fills the queue with calls that go nowhere.
+        self.broker.trail().reserve().await.map_err(|_| Refusal::StorageUnavailable)?;
         let judged = self.table.judge(parts.method.as_str(), parts.uri.path().as_bytes());
         let route = judged.map_err(|refusal| match refusal {
             RouteRefusal::Ambiguous(why) => Refusal::AmbiguousPath(why),
@@ -216,7 +221,6 @@ impl Desk {
         if body.size_hint().lower() > self.max_body {
             return Err(Refusal::TooLarge { limit: self.max_body });
         }
-        self.broker.trail().reserve().await.map_err(|_| Refusal::StorageUnavailable)?;
         let chosen = if let Ok(chosen) = self.choose(&permit, route.need) {
             chosen
         } else {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use super::provider::find;
 
 /// The most that anything may take.
-pub(crate) const SOON: Duration = Duration::from_secs(5);
+pub(crate) const SOON: Duration = Duration::from_secs(8);
 
 pub(crate) struct Client {
     pub(crate) stream: TcpStream,

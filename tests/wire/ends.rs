@@ -4,7 +4,8 @@
 use std::time::{Duration, Instant};
 
 use keyfob::domain::audit::AuditEvent;
-use keyfob::domain::scope::Scope;
+use keyfob::domain::scope::{Scope, ScopeSet};
+use keyfob::domain::user::Role;
 use keyfob::proxy::{Patience, ProxySettings};
 use keyfob::store::AuditFilter;
 
@@ -156,19 +157,30 @@ async fn a_stop_lets_calls_end_closes_idle_connections_and_cuts_streams_at_the_d
 }
 
 #[tokio::test]
-async fn a_running_stream_ends_soon_after_its_app_is_revoked() {
-    let world = World::with(&[], |settings| settings.patience.head = MS(800)).await;
-    let app = world.app(keyfob::domain::scope::ScopeSet::ALL).await;
-    let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
-    world.provider.will(Script::Pieces(vec![head, b"2\r\nhi\r\n".to_vec()]));
-    let mut client = world.client().await;
-    let line = format!("GET /mcp HTTP/1.1\r\nHost: localhost\r\nX-Keyfob-Key: {}\r\n\r\n", app.key.expose());
-    client.send(line).await;
-    client.head().await;
-    world.broker.revoke_app(app.app.id, None).await.unwrap();
-    let began = Instant::now();
-    let (_, in_order) = client.rest().await;
-    assert!(!in_order && began.elapsed() < Duration::from_secs(5));
+async fn a_running_stream_ends_soon_after_its_app_its_key_or_its_scope_is_taken_away() {
+    for what in ["revoked", "rolled", "narrowed", "disabled"] {
+        let world = World::with(&[], |settings| settings.patience.head = MS(800)).await;
+        let app = world.app(ScopeSet::ALL).await;
+        let head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n".to_vec();
+        world.provider.will(Script::Pieces(vec![head, b"2\r\nhi\r\n".to_vec()]));
+        let mut client = world.client().await;
+        let line = format!("GET /mcp HTTP/1.1\r\nHost: localhost\r\nX-Keyfob-Key: {}\r\n\r\n", app.key.expose());
+        client.send(line).await;
+        client.head().await;
+        let (broker, id) = (&world.broker, app.app.id);
+        match what {
+            "revoked" => broker.revoke_app(id, None).await.unwrap(),
+            "rolled" => drop(broker.roll_app(id, None, Duration::ZERO).await.unwrap()),
+            "narrowed" => broker.set_app_scopes(id, None, ScopeSet::of(Scope::Vehicles)).await.unwrap(),
+            _ => {
+                broker.add_user("other-admin", Role::Admin, None).await.unwrap();
+                broker.set_disabled(world.user, true).await.unwrap();
+            }
+        }
+        let began = Instant::now();
+        let (_, in_order) = client.rest().await;
+        assert!(!in_order && began.elapsed() < Duration::from_secs(5), "{what}");
+    }
 }
 
 async fn rows(world: &World) -> Vec<AuditEvent> {

@@ -1,4 +1,4 @@
-//! Every row of the refusal table (PRODUCT 4), in its order (SECURITY PX-03, 05, 24, 25, 27, 41, 42, 43, 62, 63, 66).
+//! The rows of the refusal table, in their order; those of a missing token or database are in `tokens.rs` (SECURITY PX-03, 05, 24, 25, 27, 41, 42, 43, 62, 63, 66).
 
 use std::time::Duration;
 

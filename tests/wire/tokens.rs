@@ -33,6 +33,36 @@ async fn the_narrowest_grant_serves_and_a_tied_app_has_its_own() {
 }
 
 #[tokio::test]
+async fn an_expired_token_that_cannot_be_renewed_now_is_503_and_never_sent() {
+    let mut world = World::bare(&[], |_| {}).await;
+    world.oauth_grant(ScopeSet::of(Scope::Vehicles), "first").await;
+    world.app(ScopeSet::ALL).await.key.expose().clone_into(&mut world.key);
+    assert_eq!(world.get("/api/vehicles").await.status, 200);
+    world.clock.advance(std::time::Duration::from_secs(366 * 86_400));
+    world.provider.forget();
+    world.provider.will_answer(answer("503 Service Unavailable", &[], "{}"));
+    let got = world.get("/api/vehicles").await;
+    assert!(got.refuses(503, "refresh_unavailable").one("retry-after").parse::<u64>().unwrap() >= 1);
+    let targets: Vec<_> = world.provider.seen().iter().map(|seen| seen.target().to_owned()).collect();
+    assert_eq!(targets, ["/oauth/token"], "the old token went nowhere");
+}
+
+#[tokio::test]
+async fn a_command_whose_row_cannot_be_written_is_503_and_a_read_goes_on() {
+    use sqlx::Connection as _;
+    let world = World::new().await;
+    let address = format!("sqlite://{}", world.broker.store.path().display());
+    let mut other = sqlx::SqliteConnection::connect(&address).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let got = world.get("/api/vehicle/c/command/honkHorn").await;
+    got.refuses(503, "storage_unavailable").one("retry-after");
+    world.unheard();
+    assert_eq!(world.get("/api/vehicles").await.status, 200);
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    assert_eq!(world.get("/api/vehicle/c/command/honkHorn").await.status, 200);
+}
+
+#[tokio::test]
 async fn a_legacy_key_goes_in_the_query_only_where_no_bearer_can_serve() {
     let mut world = World::bare(&[], |_| {}).await;
     world.grant("old", ScopeSet::API_KEY, GrantKind::ApiKey, "legacy-key+1").await;
