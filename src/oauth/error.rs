@@ -142,7 +142,7 @@ impl std::fmt::Display for Doubt {
 }
 
 impl TokenError {
-    /// One word for logs and metrics, as PRODUCT.md has them.
+    /// One word for logs and metrics.
     #[must_use]
     pub const fn word(&self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Loopback is no trust boundary: which hosts the proxy answers to, and which web pages may call it (PRODUCT 5).
+//! Loopback is no trust boundary: which hosts the proxy answers to, and which web pages may call it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 

@@ -14,7 +14,7 @@ use crate::domain::route::Need;
 use crate::domain::scope::Scope;
 use crate::domain::time::Timestamp;
 
-/// Refusals of the proxy (PRODUCT 4) with the status that each has; the last stands for any other.
+/// Refusals of the proxy with the status that each has; the last stands for any other.
 const REFUSALS: [(&str, u16); 23] = [
     ("bad_request_target", 400),
     ("missing_app_key", 401),

@@ -1,4 +1,4 @@
-//! Who may call the management API, and accounts through it (PRODUCT 7; SECURITY SE-*, AD-*).
+//! Who may call the management API, and accounts through it (SECURITY SE-*, AD-*).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The refresh protocol, property by property (REFRESH.md; SECURITY RF-01 to RF-08, RF-20 to RF-32).
+//! The refresh protocol, property by property (SECURITY RF-01 to RF-08, RF-20 to RF-32).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Hosts, prefix, headers, and pages that do not exist (SECURITY SE-03, 05, 26 to 28, 52, 90; PRODUCT 5).
+//! Hosts, prefix, headers, and pages that do not exist (SECURITY SE-03, 05, 26 to 28, 52, 90).
 
 use axum::body::Body;
 use http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY, HOST};

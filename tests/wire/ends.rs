@@ -1,5 +1,5 @@
 //! How connections and calls end: impatience, caps, drain, revocation, and the row that each leaves (SECURITY PX-26, 62, 63,
-//! 67, 68; PRODUCT 8).
+//! 67, 68).
 
 use std::time::{Duration, Instant};
 
