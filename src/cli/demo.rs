@@ -59,6 +59,8 @@ pub(super) fn run(flags: &SettingFlags, json: bool) -> Result<()> {
                 return Err(failure);
             }
         };
+        // Whoever reads what is printed finds in the audit trail what was done for it.
+        app.broker.trail().catch_up(Duration::from_secs(1)).await;
         let served = app.serve(listeners, || shown.print(json)).await;
         sandbox.stop().await;
         Ok(served?)
