@@ -21,7 +21,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use accept::{Limits, accept};
-pub use call::{NoAnswer, OwnProxy};
+pub use call::OwnProxy;
 pub use doctor::{Check, examine_kept, examine_provider, examine_settings};
 pub use harden::{Files, harden};
 pub use listen::{Listeners, bind};
@@ -131,7 +131,7 @@ impl App {
                 counted.count_grants_for_metrics();
             });
         serving.spawn(accept(listeners.ops, ops, limits(64), metrics.clone(), Listener::Ops, stopping.clone()));
-        let web = Web::new(broker.clone(), settings.trusted_proxies.clone()).router(crate::api::router(broker.clone()));
+        let web = Web::new(broker.clone(), parts::web(settings)).router(crate::api::router(broker.clone()));
         serving.spawn(accept(listeners.web, web, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));
 
         serving.spawn(proxy::serve(listeners.proxy, broker.clone(), proxy, metrics.clone(), stopping));

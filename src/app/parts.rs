@@ -6,7 +6,7 @@ use super::StartError;
 use super::in_use::InUse;
 use super::open::Kept;
 use crate::ambient::{Clock, Entropy};
-use crate::broker::{Broker, BrokerSettings, Notifier, Parts};
+use crate::broker::{Broker, BrokerSettings, Door, Notifier, Parts};
 use crate::config::{Settings, Source};
 use crate::domain::grant::Binding;
 use crate::oauth::{Client, ClientSettings, Places, Registration, Webhook, tls_config};
@@ -14,6 +14,7 @@ use crate::proxy::ProxySettings;
 use crate::store::Store;
 use crate::telemetry::{Health, Metrics};
 use crate::vault::Vault;
+use crate::web::WebSettings;
 
 /// What a broker is made of beside the settings.
 pub(super) struct Opened {
@@ -88,6 +89,16 @@ pub(super) fn proxy(settings: &Settings, connections: usize) -> Result<ProxySett
     let tls = tls_config(settings.teslascope_ca_file.as_deref(), needed)
         .map_err(|error| StartError::Settings(error.to_string()))?;
     ProxySettings::new(settings, tls, connections).map_err(|error| StartError::Settings(error.to_string()))
+}
+
+/// What the pages need to know; the listeners are bound already.
+pub(super) fn web(settings: &Settings) -> WebSettings {
+    WebSettings {
+        trusted_proxies: settings.trusted_proxies.clone(),
+        in_effect: settings.in_effect.clone(),
+        routes: settings.routes.clone(),
+        proxy: Some(Door::new(settings.proxy_listen, settings.proxy_public_url.host())),
+    }
 }
 
 /// Who is told when a grant needs its user; the roots trusted for the provider are not trusted for them.

@@ -1,6 +1,8 @@
 //! Users, grants and apps in memory, so that a call reads no database: look-ups in shards that are replaced whole, each
 //! change touching only what changed. Filled at start, then by this process's changes at once and other processes' within a second.
 
+mod lent;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -181,15 +183,6 @@ impl Directory {
     /// Finds the app behind a key.
     pub(super) fn find_key(&self, hash: &KeyHash) -> Option<KeyedApp> {
         self.keys.find(hash, KeyedApp::clone)
-    }
-
-    /// Lets an app call with a key that is kept nowhere, as long as this process lives; false when its user is gone.
-    pub(super) fn lend(&self, app: App, hash: KeyHash) -> bool {
-        let Some(user) = self.find_user(app.user) else { return false };
-        for (hash, keyed) in self.keyed(app, &user, &[KeptKey { hash, valid_until: None }], None) {
-            self.keys.put(&hash, Some(&keyed));
-        }
-        true
     }
 
     /// Finds a grant.

@@ -29,6 +29,7 @@ mod setup;
 mod sharded;
 mod throttle;
 mod trail;
+mod trial;
 
 use std::ops::Deref;
 use std::sync::Arc;
@@ -53,6 +54,7 @@ pub use refresh::{BearerRefusal, RefreshOutcome};
 pub use sessions::OpenSession;
 pub use setup::SetupRefusal;
 pub use trail::{CommandTicket, StorageUnavailable, Trail};
+pub use trial::{Answered, Door, NoAnswer, TrialRefusal, TrialWish, Tried};
 
 use crate::ambient::{Clock, Entropy};
 use crate::domain::app::Rate;

@@ -11,7 +11,8 @@ use zeroize::Zeroizing;
 
 use super::input::first_line;
 use super::{Failure, Result, output, values};
-use crate::app::{App, NoAnswer};
+use crate::app::App;
+use crate::broker::NoAnswer;
 use crate::domain::user::{BadLabel, Label};
 
 /// What to call.

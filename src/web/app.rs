@@ -14,6 +14,7 @@ use super::frame::{Frame, Notice, Section, Tone, page_with};
 use super::moment::Moment;
 use super::problem::Problem;
 use super::rows::AppRow;
+use super::trial::Trial;
 use super::visit::{Posted, Refused, SignedIn};
 use crate::broker::{AppError, AppRecord, AuditFilter};
 use crate::domain::audit::kind;
@@ -37,6 +38,7 @@ struct AppPage {
     revoked: Option<Moment>,
     calls: Vec<CallRow>,
     proxy: String,
+    trial: Option<Trial>,
     overlap: Field,
 }
 
@@ -87,6 +89,7 @@ async fn page_of(visit: &SignedIn, record: AppRecord, overlap: Field) -> Result<
         revoked: Moment::maybe(app.revoked_at, now),
         calls: events.iter().map(|event| CallRow::of(event, &names, now)).collect(),
         proxy: broker.settings.proxy_public_url.clone(),
+        trial: Trial::of(visit, app),
         overlap,
         app: AppRow::of(app, now),
     })
@@ -100,6 +103,19 @@ fn overlap_field() -> Field {
 pub(crate) async fn show(visit: SignedIn, Path(id): Path<String>) -> Result<Response, Refused> {
     let (_, record) = find(&visit, &id).await?;
     Ok(page_with(StatusCode::OK, &page_of(&visit, record, overlap_field()).await?))
+}
+
+/// `POST /apps/{id}/try`: one reading call as the app, and what came back.
+pub(crate) async fn try_it(
+    Path(id): Path<String>,
+    Posted { visit, fields }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
+    let (id, record) = find(&visit, &id).await?;
+    let trial = Trial::run(&visit, id, fields.one("path").trim()).await?;
+    let status = if trial.path.error.is_some() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    // The page is made after the call, so that the call stands in it.
+    let page = AppPage { trial: Some(trial), ..page_of(&visit, record, overlap_field()).await? };
+    Ok(page_with(status, &page))
 }
 
 /// `POST /apps/{id}/roll`

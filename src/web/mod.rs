@@ -25,6 +25,7 @@ mod setup;
 mod sign_in;
 mod site;
 mod snippets;
+mod trial;
 mod visit;
 
 use std::fmt;
@@ -39,8 +40,9 @@ use tower_http::catch_panic::CatchPanicLayer;
 pub use site::Site;
 
 use crate::ambient::{Clock, Entropy};
-use crate::broker::Broker;
-use crate::config::Network;
+use crate::broker::{Broker, Door};
+use crate::config::{InEffect, Network};
+use crate::domain::route::RouteTable;
 use problem::Problem;
 use session::Sessions;
 
@@ -51,7 +53,20 @@ pub struct Web {
     pub(crate) site: Site,
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
-    pub(crate) trusted_proxies: Arc<[Network]>,
+    pub(crate) settings: Arc<WebSettings>,
+}
+
+/// What the pages need to know of the settings beside what the broker knows.
+#[derive(Clone, Debug, Default)]
+pub struct WebSettings {
+    /// From where `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Each setting with its source, for the administrators.
+    pub in_effect: Vec<InEffect>,
+    /// The paths that apps may call.
+    pub routes: Arc<RouteTable>,
+    /// Where this process's own proxy listens; none where it has none, and then nothing can be tried from a page.
+    pub proxy: Option<Door>,
 }
 
 impl fmt::Debug for Web {
@@ -61,14 +76,14 @@ impl fmt::Debug for Web {
 }
 
 impl Web {
-    /// The pages of a broker, at its public URL. `X-Forwarded-For` is believed from `trusted_proxies` only.
+    /// The pages of a broker, at its public URL.
     #[must_use]
-    pub fn new(broker: Broker, trusted_proxies: Vec<Network>) -> Self {
+    pub fn new(broker: Broker, settings: WebSettings) -> Self {
         Self {
             site: Site::new(&broker.settings.public_url),
             clock: broker.clock.clone(),
             entropy: broker.entropy.clone(),
-            trusted_proxies: trusted_proxies.into(),
+            settings: Arc::new(settings),
             broker,
         }
     }
@@ -118,6 +133,7 @@ fn pages() -> Router<Web> {
         .route("/apps/new", get(apps::new).post(apps::make))
         .route("/apps/{id}", get(app::show))
         .route("/apps/{id}/roll", post(app::roll))
+        .route("/apps/{id}/try", post(app::try_it))
         .route("/apps/{id}/revoke", post(app::revoke))
         .route("/apps/{id}/scopes", post(app::drop_unused))
         .route("/admin/grants", get(admin::grants::show))

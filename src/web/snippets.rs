@@ -10,13 +10,7 @@ pub(crate) struct Snippet {
 
 /// The lines that make sense for an app with these scopes; `proxy` is the proxy's public address.
 pub(crate) fn for_app(proxy: &str, key: &str, scopes: ScopeSet) -> Vec<Snippet> {
-    let path = if scopes.contains(Scope::Vehicles) {
-        "/api/vehicles"
-    } else if scopes.contains(Scope::Account) {
-        "/api/account"
-    } else {
-        "/api/software/latest"
-    };
+    let path = first_path(scopes);
     let address = format!("{proxy}{path}");
     let filled = |template: &str| {
         template.replace("{address}", &address).replace("{proxy}", proxy).replace("{key}", key).replace("{path}", path)
@@ -26,6 +20,17 @@ pub(crate) fn for_app(proxy: &str, key: &str, scopes: ScopeSet) -> Vec<Snippet> 
     let mcp = if scopes.contains(Scope::McpUse) { MCP } else { NO_MCP };
     snippets.push(Snippet { name: "MCP client", text: filled(mcp) });
     snippets
+}
+
+/// What an app with these scopes can read at once.
+pub(crate) const fn first_path(scopes: ScopeSet) -> &'static str {
+    if scopes.contains(Scope::Vehicles) {
+        "/api/vehicles"
+    } else if scopes.contains(Scope::Account) {
+        "/api/account"
+    } else {
+        "/api/software/latest"
+    }
 }
 
 const TEMPLATES: [(&str, &str); 7] = [

@@ -175,7 +175,7 @@ fn source(web: &Web, parts: &Parts) -> IpAddr {
         .extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |ConnectInfo(peer)| peer.ip());
-    let trusted = |ip: IpAddr| web.trusted_proxies.iter().any(|network| network.contains(ip));
+    let trusted = |ip: IpAddr| web.settings.trusted_proxies.iter().any(|network| network.contains(ip));
     if !trusted(peer) {
         return peer;
     }

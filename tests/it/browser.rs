@@ -10,16 +10,20 @@ use axum::extract::ConnectInfo;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use keyfob::ambient::{Clock, Entropy};
-use keyfob::broker::{Broker, BrokerSettings, Parts};
+use keyfob::broker::{Broker, BrokerSettings, Door, Parts};
+use keyfob::config::{Given, Settings};
 use keyfob::domain::grant::Binding;
 use keyfob::domain::time::Timestamp;
 use keyfob::oauth::{Client, ClientSettings, Places, Registration, tls_config};
+use keyfob::proxy::{self, ProxySettings};
 use keyfob::sandbox::{Sandbox, SandboxConfig};
 use keyfob::store::Store;
 use keyfob::telemetry::{Health, Metrics};
 use keyfob::vault::{KeyFile, KeyRing, Vault};
-use keyfob::web::Web;
+use keyfob::web::{Web, WebSettings};
 use tempfile::TempDir;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 pub(crate) const PASSWORD: &str = "correct horse CANARY staple";
@@ -31,7 +35,23 @@ pub(crate) struct House {
     pub(crate) public_url: String,
     pub(crate) sandbox: Sandbox,
     router: Router,
+    /// The proxy serves as long as this is there.
+    _proxy: watch::Sender<bool>,
     _directory: TempDir,
+}
+
+/// What the program would have read, for its proxy and the page of settings.
+fn of_the_program(directory: &TempDir, sandbox: &Sandbox, public_url: &str) -> Settings {
+    let set = [
+        ("KEYFOB_DATA_DIR", directory.path().to_str().unwrap().to_owned()),
+        ("KEYFOB_PUBLIC_URL", public_url.to_owned()),
+        ("KEYFOB_TESLASCOPE_URL", sandbox.url()),
+        ("KEYFOB_TESLASCOPE_MCP_URL", sandbox.mcp_url()),
+        ("KEYFOB_OAUTH_CLIENT_ID", "keyfob-sandbox".to_owned()),
+        ("KEYFOB_OAUTH_CLIENT_SECRET", "CANARY-client-secret".to_owned()),
+    ];
+    let environment = set.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    Settings::load(&Given { environment, ..Given::default() }).unwrap()
 }
 
 impl House {
@@ -95,8 +115,18 @@ impl House {
             settings,
         };
         let broker = Broker::start(parts).await.unwrap();
-        let router = Web::new(broker.clone(), Vec::new()).router(keyfob::api::router(broker.clone()));
-        Self { broker, clock, public_url: public_url.to_owned(), sandbox, router, _directory: directory }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let settings = of_the_program(&directory, &sandbox, public_url);
+        let web = WebSettings {
+            in_effect: settings.in_effect.clone(),
+            proxy: Some(Door::new(listener.local_addr().unwrap(), "127.0.0.1")),
+            ..WebSettings::default()
+        };
+        let router = Web::new(broker.clone(), web).router(keyfob::api::router(broker.clone()));
+        let (stop, stopping) = watch::channel(false);
+        let wanted = ProxySettings::new(&settings, tls_config(None, false).unwrap(), 64).unwrap();
+        tokio::spawn(proxy::serve(listener, broker.clone(), wanted, broker.metrics.clone(), stopping));
+        Self { broker, clock, public_url: public_url.to_owned(), sandbox, router, _proxy: stop, _directory: directory }
     }
 
     /// A house with an admin named `ada`.

@@ -20,3 +20,4 @@ mod web_admin;
 mod web_connect;
 mod web_guard;
 mod web_sign_in;
+mod web_trial;

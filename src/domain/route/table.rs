@@ -114,6 +114,12 @@ pub struct RouteTable {
     entries: Vec<Entry>,
 }
 
+impl Default for RouteTable {
+    fn default() -> Self {
+        Self::built_in()
+    }
+}
+
 impl RouteTable {
     /// The rows that Keyfob knows by itself.
     #[must_use]
