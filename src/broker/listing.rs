@@ -7,18 +7,21 @@ use crate::domain::grant::{ConsentReason, Grant, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::domain::user::User;
-use crate::store::{AuditFilter, AuditPage, CallCount, GrantFilter, GrantsAfter, ListedGrant, StoreError};
+use crate::store::{AuditFilter, AuditPage, CallCount, GrantFilter, GrantSort, GrantsAfter, ListedGrant, StoreError};
 
 /// How long a reader of the audit trail waits for what is not written yet.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 impl Broker {
-    /// A page of grants, each with the status to show: under other settings than it was made with, it needs its user.
+    /// A page of grants, each with the status to show: under other settings than it was made with, it needs its user. The
+    /// filter and the order go by that status too.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn list_grants(&self, filter: &GrantFilter) -> Result<Vec<ListedGrant>, StoreError> {
-        let mut page = self.store.list_grants(filter).await?;
+        let by_status = filter.status.is_some() || filter.sort == GrantSort::Attention;
+        let needing = by_status.then(|| self.needing(filter.user));
+        let mut page = self.store.list_grants(&GrantFilter { needing, ..filter.clone() }).await?;
         for listed in &mut page {
             self.show(&mut listed.grant);
         }
@@ -39,6 +42,16 @@ impl Broker {
             self.show(grant);
         }
         Ok(found)
+    }
+
+    /// The grants that need their user, by memory, of this user if one is named.
+    fn needing(&self, of: Option<UserId>) -> Vec<GrantId> {
+        let now = self.clock.now();
+        let mut cells = self.directory.grants();
+        cells.retain(|cell| {
+            of.is_none_or(|user| cell.user == user) && cell.state().shown(now).0 == GrantStatus::NeedsConsent
+        });
+        cells.iter().map(|cell| cell.id).collect()
     }
 
     /// The page's ids, by memory: only there it is known which status a grant shows at this moment.
@@ -75,12 +88,13 @@ impl Broker {
         Ok(self.store.find_user(id).await?.map_or_else(|| id.to_string(), |user| user.name.to_string()))
     }
 
-    /// How many grants a filter lets through.
+    /// How many grants a filter lets through, by the status that they show.
     ///
     /// # Errors
     /// [`StoreError`]
     pub async fn count_grants(&self, filter: &GrantFilter) -> Result<i64, StoreError> {
-        self.store.count_grants(filter).await
+        let needing = filter.status.map(|_| self.needing(filter.user));
+        self.store.count_grants(&GrantFilter { needing, ..filter.clone() }).await
     }
 
     /// Finds a grant, of this user if one is named.

@@ -35,6 +35,8 @@ pub struct GrantFilter {
     pub scope: Option<Scope>,
     /// With this status.
     pub status: Option<GrantStatus>,
+    /// The grants that need their user, where memory knows that better than what is kept; else the kept status tells.
+    pub needing: Option<Vec<GrantId>>,
     /// Whose label or user's name contains this.
     pub search: Option<String>,
     /// In this order.
@@ -125,21 +127,15 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`]
     pub async fn list_grants(&self, filter: &GrantFilter) -> Result<Vec<ListedGrant>> {
-        let order = match filter.sort {
-            GrantSort::Attention => " ORDER BY g.status <> 'needs_consent', g.status = 'disconnected', g.id DESC",
-            GrantSort::User => " ORDER BY u.name_folded, g.label, g.id",
-            GrantSort::Created => " ORDER BY g.id DESC",
-            GrantSort::LastUsed => " ORDER BY g.last_used_at DESC NULLS LAST, g.id",
-            GrantSort::Expires => " ORDER BY g.expires_at NULLS LAST, g.id",
-        };
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT g.*, u.name AS user_name, (SELECT count(*) FROM apps a WHERE a.user = g.user AND a.revoked_at IS NULL \
              AND (a.grant_id IS NULL OR a.grant_id = g.id) AND a.scopes & g.scopes_granted <> 0) AS apps FROM (SELECT g.id AS found ",
         );
         narrow(&mut query, filter);
-        query.push(order);
+        order(&mut query, filter);
         query.push(" LIMIT ").push_bind(i64::from(filter.limit)).push(" OFFSET ").push_bind(i64::from(filter.offset));
-        query.push(") JOIN grants g ON g.id = found JOIN users u ON u.id = g.user").push(order);
+        query.push(") JOIN grants g ON g.id = found JOIN users u ON u.id = g.user");
+        order(&mut query, filter);
         let rows = query.build().fetch_all(&self.read).await?;
         rows.iter()
             .map(|row| {
@@ -160,6 +156,33 @@ impl Store {
     }
 }
 
+fn order(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
+    query.push(" ORDER BY ");
+    match filter.sort {
+        GrantSort::Attention => {
+            query.push("NOT ");
+            needs_user(query, filter);
+            query.push(", g.status = 'disconnected', g.id DESC")
+        }
+        GrantSort::User => query.push("u.name_folded, g.label, g.id"),
+        GrantSort::Created => query.push("g.id DESC"),
+        GrantSort::LastUsed => query.push("g.last_used_at DESC NULLS LAST, g.id"),
+        GrantSort::Expires => query.push("g.expires_at NULLS LAST, g.id"),
+    };
+}
+
+fn needs_user(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
+    match &filter.needing {
+        None => query.push("(g.status = 'needs_consent')"),
+        Some(ids) => {
+            let ids: Vec<_> =
+                ids.iter().map(|id| format!("\"{:032x}\"", u128::from_be_bytes(*id.as_bytes()))).collect();
+            query.push("(g.id IN (SELECT unhex(value) FROM json_each(");
+            query.push_bind(format!("[{}]", ids.join(","))).push(")))")
+        }
+    };
+}
+
 fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
     query.push(match filter.sort {
         // In the order of the names, so that the first page needs no sorting of all.
@@ -172,8 +195,19 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
     if let Some(scope) = filter.scope {
         query.push(" AND g.scopes_granted & ").push_bind(bits(ScopeSet::of(scope))).push(" <> 0");
     }
-    if let Some(status) = filter.status {
-        query.push(" AND g.status = ").push_bind(status.as_str());
+    match filter.status {
+        Some(GrantStatus::NeedsConsent) => {
+            query.push(" AND ");
+            needs_user(query, filter);
+        }
+        Some(status) => {
+            query.push(" AND g.status = ").push_bind(status.as_str());
+            if filter.needing.is_some() {
+                query.push(" AND NOT ");
+                needs_user(query, filter);
+            }
+        }
+        None => {}
     }
     if let Some(search) = filter.search.as_deref().filter(|text| !text.is_empty()) {
         query.push(" AND (instr(lower(g.label), ").push_bind(search.to_lowercase());

@@ -1,10 +1,16 @@
 //! What administrators see and do, and what nobody else can (SECURITY AD-02, 20 to 22, 42; SE-24).
 
+use std::time::Duration;
+
 use http::StatusCode;
+use keyfob::broker::PastedWish;
+use keyfob::domain::grant::GrantKind;
 use keyfob::domain::scope::{Scope, ScopeSet};
+use keyfob::domain::secret::Secret;
 use keyfob::domain::user::Role;
 
 use super::browser::{House, PASSWORD};
+use super::grants::put_grant;
 
 const PAGES: [&str; 7] = [
     "/admin/keys",
@@ -50,6 +56,33 @@ async fn only_administrators_reach_the_administration() {
     let mut ada = house.signed_in("ada").await;
     for path in PAGES {
         assert_eq!(ada.open(path).await.status, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_listing_is_filtered_and_sorted_by_the_status_that_it_shows() {
+    let house = House::with_admin().await;
+    let user = house.broker.find_user("ada").await.unwrap().id;
+    let scopes = ScopeSet::of(Scope::Vehicles);
+    let secret = Secret::new(house.sandbox.issue_personal_access_token(1, scopes));
+    let kind = GrantKind::PersonalAccessToken;
+    let wish = PastedWish { user, kind, scopes, label: "The aged one".to_owned(), secret };
+    house.broker.add_pasted_token(wish).await.unwrap();
+    // A token that is past its expiry needs its user, though nothing was written anywhere.
+    house.clock.advance(Duration::from_secs(20 * 366 * 86_400));
+    put_grant(&house, "The young one").await;
+    let mut ada = house.signed_in("ada").await;
+    for (status, shown, hidden) in
+        [("needs_consent", "The aged one", "The young one"), ("active", "The young one", "The aged one")]
+    {
+        let page = ada.open(&format!("/admin/grants?status={status}")).await;
+        assert!(!page.shows("1 grant.").shows(shown).has(hidden), "{status}");
+        let csv = ada.open(&format!("/admin/grants.csv?status={status}")).await;
+        assert!(csv.body.lines().count() == 2 && csv.has(shown) && csv.has(status), "{}", csv.body);
+    }
+    for path in ["/", "/admin/grants"] {
+        let body = ada.open(path).await.body;
+        assert!(body.find("The aged one").unwrap() < body.find("The young one").unwrap(), "it comes first: {path}");
     }
 }
 
