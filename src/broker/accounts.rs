@@ -241,16 +241,23 @@ impl Broker {
     /// # Errors
     /// [`AccountError`]
     pub async fn remove_user(&self, id: UserId) -> Result<(), AccountError> {
+        // Whoever hangs up now must not keep the tokens alive at the provider.
+        let broker = self.clone();
+        super::to_its_end(async move { broker.remove(id).await }).await
+    }
+
+    async fn remove(&self, id: UserId) -> Result<(), AccountError> {
         let grants = self.store.list_live_grants_of(id).await?;
         removed(self.store.take_user(id).await?)?;
         self.see(Change::User(id)).await;
         self.trail.record(AuditEvent::change(self.clock.now(), kind::USER_REMOVED, None).about(&id.to_string()));
-        // What was theirs is gone here; at the provider it ends where that is offered, and nobody waits long for it.
-        let revoke = async {
+        // What was theirs is gone here; at the provider it ends where that is offered. Nobody waits long for it, and it goes on.
+        let broker = self.clone();
+        let revoke = tokio::spawn(async move {
             for record in &grants {
-                self.revoke_at_provider(record).await;
+                broker.revoke_at_provider(record).await;
             }
-        };
+        });
         if tokio::time::timeout(REVOCATION, revoke).await.is_err() {
             tracing::warn!(user.id = %id, "the provider did not confirm in time that a removed user's tokens are revoked");
         }

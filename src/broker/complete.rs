@@ -6,11 +6,12 @@ use super::cell::{access_token_place, refresh_token_place, token_row};
 use super::schedule::due_at;
 use crate::domain::app::KeyHash;
 use crate::domain::audit::{AuditEvent, kind};
-use crate::domain::authorization::{AcceptedRequest, Unaccepted};
+use crate::domain::authorization::{AcceptedRequest, AuthorizationRequest, Unaccepted};
 use crate::domain::grant::{Grant, GrantKind, GrantStatus, ScopesSource};
 use crate::domain::id::UserId;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{AccessToken, AuthorizationCode, Secret};
+use crate::domain::time::Timestamp;
 use crate::oauth::{AuthorizationError, BadCallback, Callback, Reply, TokenAnswer, TokenError};
 use crate::store::{Change, KeptTokens, NewGrant, StoreError, Swap};
 
@@ -151,8 +152,22 @@ impl Broker {
             tracing::warn!(error = %cause, "a code was not exchanged");
             CompleteError::Exchange(cause)
         })?;
+        let kept = self.keep_answer(request, &answer, sent_at).await;
+        if kept.is_err() {
+            // Nobody will ever use them.
+            self.forget_at_provider(&answer).await;
+        }
+        kept
+    }
+
+    async fn keep_answer(
+        &self,
+        request: &AuthorizationRequest,
+        answer: &TokenAnswer,
+        sent_at: Timestamp,
+    ) -> Result<Completed, CompleteError> {
         let Some(token) = &answer.access_token else { return Err(CompleteError::NoToken) };
-        let (granted, source) = granted(&answer, request.scopes);
+        let (granted, source) = granted(answer, request.scopes);
         if granted.is_empty() {
             return Err(CompleteError::NoToken);
         }
@@ -164,7 +179,6 @@ impl Broker {
         if let (Some(old), Some(new)) = (old.as_ref().and_then(|old| old.grant.provider_account.as_ref()), &account)
             && old != new
         {
-            self.forget_at_provider(&answer).await;
             return Err(CompleteError::OtherAccount);
         }
         let (id, version) =
@@ -188,17 +202,14 @@ impl Broker {
             binding: crate::domain::grant::Binding::clone(&self.directory.binding()),
             provider_account: account,
         };
-        let new = self.seal_grant(grant, &answer, token, sent_at);
+        let new = self.seal_grant(grant, answer, token, sent_at);
         let renewed = old.is_some();
         if renewed {
             match self.store.replace_tokens_by_consent(&new, self.clock.now()).await? {
                 Swap::Done => {}
                 // A refresh was quicker; the consent is the newer word all the same.
-                Swap::Outrun => self.keep_over_newer(new.grant.clone(), &answer, token, sent_at).await?,
-                Swap::Gone => {
-                    self.forget_at_provider(&answer).await;
-                    return Err(CompleteError::GrantGone);
-                }
+                Swap::Outrun => self.keep_over_newer(new.grant.clone(), answer, token, sent_at).await?,
+                Swap::Gone => return Err(CompleteError::GrantGone),
             }
         } else {
             self.store.keep_grant(&new).await?;
@@ -217,7 +228,7 @@ impl Broker {
         grant: Grant,
         answer: &TokenAnswer,
         token: &Secret<AccessToken>,
-        sent_at: crate::domain::time::Timestamp,
+        sent_at: Timestamp,
     ) -> NewGrant {
         let row = token_row(grant.id, grant.user);
         let (key, data_key) = self.vault.new_data_key(grant.id);
@@ -243,7 +254,7 @@ impl Broker {
         grant: Grant,
         answer: &TokenAnswer,
         token: &Secret<AccessToken>,
-        sent_at: crate::domain::time::Timestamp,
+        sent_at: Timestamp,
     ) -> Result<(), CompleteError> {
         for _ in 0..5 {
             let found = self.store.find_grant(grant.id, Some(grant.user)).await?.ok_or(CompleteError::GrantGone)?;
@@ -255,7 +266,6 @@ impl Broker {
                 Swap::Gone => break,
             }
         }
-        self.forget_at_provider(answer).await;
         Err(CompleteError::GrantGone)
     }
 

@@ -62,27 +62,27 @@ impl Broker {
     /// # Errors
     /// [`StoreError`]
     pub async fn disconnect(&self, id: GrantId, of: Option<UserId>) -> Result<Option<Disconnected>, StoreError> {
+        // Whoever hangs up now must not keep the tokens alive at the provider, nor the row out of the trail.
+        let broker = self.clone();
+        super::to_its_end(async move { broker.end(id, of).await }).await
+    }
+
+    async fn end(&self, id: GrantId, of: Option<UserId>) -> Result<Option<Disconnected>, StoreError> {
         if self.store.find_grant(id, of).await?.is_none() {
             return Ok(None);
         }
         let Some(record) = self.store.take_grant_secrets(id).await? else { return Ok(None) };
         self.see(Change::Grant(id)).await;
         self.count_disconnected().await;
-        // In a task of its own: whoever hangs up now must not keep the tokens alive there, nor the row out of the trail.
-        let (broker, ended) = (self.clone(), record.clone());
-        let told = tokio::spawn(async move {
-            let at_provider = broker.revoke_at_provider(&ended).await;
-            let words = match at_provider {
-                AtProvider::Revoked => "revoked at the provider",
-                AtProvider::LivesOn { .. } => "the provider offers no revocation",
-                AtProvider::Unconfirmed => "the provider did not confirm the revocation",
-                AtProvider::ByHand => "to be revoked at the provider by hand",
-            };
-            let event = AuditEvent::change(broker.clock.now(), kind::GRANT_DISCONNECTED, Some(ended.grant.user));
-            broker.trail.record(event.of_grant(id).about(words));
-            at_provider
-        });
-        let at_provider = told.await.unwrap_or(AtProvider::Unconfirmed);
+        let at_provider = self.revoke_at_provider(&record).await;
+        let words = match at_provider {
+            AtProvider::Revoked => "revoked at the provider",
+            AtProvider::LivesOn { .. } => "the provider offers no revocation",
+            AtProvider::Unconfirmed => "the provider did not confirm the revocation",
+            AtProvider::ByHand => "to be revoked at the provider by hand",
+        };
+        let event = AuditEvent::change(self.clock.now(), kind::GRANT_DISCONNECTED, Some(record.grant.user));
+        self.trail.record(event.of_grant(id).about(words));
         Ok(Some(Disconnected { grant: record.grant, at_provider }))
     }
 

@@ -210,3 +210,11 @@ impl Broker {
         }
     }
 }
+
+/// Carries something out in a task of its own: whoever waits for it may leave, and it goes on to its end.
+async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+    match tokio::spawn(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    }
+}

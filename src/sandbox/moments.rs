@@ -17,9 +17,11 @@ pub enum Moment {
     CallArrived,
     /// The call was carried out and its answer is about to be sent.
     CallAnswered,
+    /// A revocation has arrived; nothing was looked at.
+    BeforeRevoke,
 }
 
-const COUNT: usize = 5;
+const COUNT: usize = 6;
 
 /// How often each moment was reached, and how many hold it.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ pub(super) async fn answer(shared: &Shared, call: &Call) -> Outcome {
         (_, ["api", rest @ ..]) => api::answer(shared, call, rest).await,
         (_, ["mcp", ..]) => mcp::answer(shared, call).await,
         ("POST", ["oauth", "token"]) => token::token(shared, call).await,
-        ("POST", ["oauth", "revoke"]) if shared.config.revoke_endpoint => token::revoke(shared, call),
+        ("POST", ["oauth", "revoke"]) if shared.config.revoke_endpoint => token::revoke(shared, call).await,
         ("POST", ["oauth", "register"]) if shared.config.discovery.registration => register::register(shared, call),
         ("GET", ["oauth", "authorize"]) => authorize::ask(shared, call),
         ("POST", ["oauth", "authorize"]) => authorize::decide(shared, call),

@@ -228,7 +228,8 @@ fn members(shared: &Shared, pair: Pair, scopes: ScopeSet) -> Members {
 }
 
 /// `POST /oauth/revoke` (RFC 7009): 200 whether or not there was something to revoke.
-pub(super) fn revoke(shared: &Shared, call: &Call) -> Outcome {
+pub(super) async fn revoke(shared: &Shared, call: &Call) -> Outcome {
+    shared.faults.moments.pass(Moment::BeforeRevoke).await;
     let client = match authenticate(shared, call) {
         Ok(client) => client,
         Err(error) => return error.into_answer(call.header("authorization").is_some()).into(),

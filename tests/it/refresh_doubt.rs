@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use keyfob::broker::{BearerRefusal, RefreshOutcome};
+use keyfob::broker::{AuditFilter, BearerRefusal, CompleteError, RefreshOutcome};
 use keyfob::domain::grant::{ConsentReason, GrantStatus};
 use keyfob::domain::user::Role;
 use keyfob::sandbox::{Moment, RawAnswer, SandboxConfig, Times, TokenFault};
+use sqlx::{Connection as _, SqliteConnection};
 
-use super::refresh_world::{Called, HOUR, OK, TIMEOUT, World};
+use super::refresh_world::{Called, HOUR, OK, TIMEOUT, World, until};
 
 #[tokio::test]
 async fn an_uncertain_refresh_that_did_not_rotate_goes_on_and_is_sent_again_later() {
@@ -104,6 +105,63 @@ async fn removing_a_user_revokes_their_tokens_where_that_is_offered() {
         let alive = world.faults.tokens_alive(1);
         assert_eq!((alive.access == 0, alive.refresh == 0), (dead, dead));
     }
+}
+
+#[tokio::test]
+async fn whoever_hangs_up_while_tokens_are_revoked_keeps_none_of_them_alive() {
+    for removal in [false, true] {
+        let config = SandboxConfig { access_lifetime: HOUR, revoke_endpoint: true, ..SandboxConfig::default() };
+        let world = World::with(config, 30).await;
+        let process = world.process().await;
+        let ada = process.connect("ada", &["vehicles"]).await;
+        process.consent(ada.user, None, &["vehicles"]).await;
+        process.broker.add_user("grace", Role::Admin, None).await.unwrap();
+        let (asked, hold) = (world.faults.reached(Moment::BeforeRevoke), world.faults.hold(Moment::BeforeRevoke));
+        let (broker, user, grant) = (process.broker.clone(), ada.user, ada.grant);
+        let caller = tokio::spawn(async move {
+            if removal {
+                broker.remove_user(user).await.unwrap();
+            } else {
+                broker.disconnect(grant, None).await.unwrap();
+            }
+        });
+        asked.await;
+        caller.abort();
+        assert!(caller.await.unwrap_err().is_cancelled());
+        hold.release();
+        let left = usize::from(!removal);
+        until("they are dead at the provider", async || {
+            let alive = world.faults.tokens_alive(1);
+            (alive.access == left && alive.refresh == left).then_some(())
+        })
+        .await;
+        let kind = if removal { "user.removed" } else { "grant.disconnected" };
+        until("the trail tells it", async || {
+            let filter = AuditFilter { kind: Some(kind), limit: 1, ..AuditFilter::default() };
+            process.broker.list_audit(&filter).await.unwrap().iter().next().map(drop)
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_can_not_be_kept_are_revoked_where_that_is_offered() {
+    let config = SandboxConfig { access_lifetime: HOUR, revoke_endpoint: true, ..SandboxConfig::default() };
+    let world = World::with(config, 30).await;
+    let process = world.process().await;
+    let ada = process.connect("ada", &["vehicles"]).await;
+    let address = format!("sqlite://{}", world.database().display());
+    let mut other = SqliteConnection::connect(&address).await.unwrap();
+    for (event, renewed) in [("INSERT", None), ("UPDATE", Some(ada.grant))] {
+        let refusal =
+            format!("CREATE TRIGGER full_{event} BEFORE {event} ON grants BEGIN SELECT raise(FAIL, 'no room'); END");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(refusal)).execute(&mut other).await.unwrap();
+        let failed = process.try_consent(ada.user, renewed, &["vehicles"]).await;
+        assert!(matches!(failed, Err(CompleteError::Storage(_))), "{failed:?}");
+        let alive = world.faults.tokens_alive(1);
+        assert_eq!((alive.access, alive.refresh), (1, 1), "only those of the grant that stands");
+    }
+    assert_eq!(process.call(&ada.key).await, OK, "with its old tokens");
 }
 
 #[tokio::test]

@@ -185,6 +185,17 @@ async fn the_clock_is_put_right_by_the_providers() {
         assert_eq!(process.call(&ada.key).await, OK);
         assert_eq!(world.faults.token_requests(), 2, "no storm");
     }
+    // A provider that is a day off is not believed: what is past its time would live again, or be swept.
+    for off in [25 * 3_600, -25 * 3_600] {
+        let world = World::new().await;
+        let right = Clock::test(world.clock.now().plus_millis(off * 1_000));
+        let process = world.another_process(right.clone(), "keyfob-sandbox").await;
+        let ada = process.connect("ada", &["vehicles"]).await;
+        process.broker.refresh_now(ada.grant, None).await.unwrap();
+        assert_eq!(right.correction(), 0, "{off}");
+        let expires_at = process.grant(ada.grant).await.expires_at.unwrap();
+        assert!((expires_at.millis() - right.now().plus(HOUR).millis()).abs() < 2_000, "{off}: {expires_at}");
+    }
     let world = World::new().await;
     let slightly = Clock::test(world.clock.now().plus_millis(20_000));
     let process = world.another_process(slightly.clone(), "keyfob-sandbox").await;

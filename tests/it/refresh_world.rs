@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::StatusCode;
 use keyfob::ambient::{Clock, Entropy};
 use keyfob::broker::{
-    AppWish, AuthorizationWish, Bearer, BearerRefusal, Broker, BrokerSettings, Chosen, Credential, KeyVia, Parts,
+    AppWish, AuthorizationWish, Bearer, BearerRefusal, Broker, BrokerSettings, Chosen, CompleteError, Completed,
+    Credential, KeyVia, Parts,
 };
 use keyfob::domain::app::KeyHash;
 use keyfob::domain::grant::{Binding, Grant, GrantStatus};
@@ -164,6 +165,15 @@ impl Process {
     }
 
     pub(crate) async fn consent(&self, user: UserId, grant: Option<GrantId>, scopes: &[&str]) -> GrantId {
+        self.try_consent(user, grant, scopes).await.unwrap().grant.id
+    }
+
+    pub(crate) async fn try_consent(
+        &self,
+        user: UserId,
+        grant: Option<GrantId>,
+        scopes: &[&str],
+    ) -> Result<Completed, CompleteError> {
         let browser = KeyHash::of(b"a browser");
         let wish = AuthorizationWish {
             user,
@@ -176,7 +186,7 @@ impl Process {
         let address = self.broker.begin_authorization(wish).await.unwrap();
         let callback = Provider::new().authorize(address.as_str(), scopes).await;
         let query = callback.split_once('?').unwrap().1;
-        self.broker.complete_authorization(query, user, browser).await.unwrap().grant.id
+        self.broker.complete_authorization(query, user, browser).await
     }
 
     pub(crate) async fn grant(&self, id: GrantId) -> Grant {
