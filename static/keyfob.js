@@ -1,22 +1,25 @@
 // Keyfob's only script. Every page works without it; with it, keys are copied with one press,
-// times are shown in the person's own time zone, and a form is not sent twice.
+// times are shown in the person's own time zone, calls appear as they happen, and a form is not sent twice.
 (function () {
   'use strict';
   var root = document.documentElement;
   root.classList.add('js');
 
   // Times: the words stay as the server made them, the exact local time is shown on hover.
-  document.querySelectorAll('time[datetime]').forEach(function (node) {
+  var localize = function (node) {
     var at = new Date(node.getAttribute('datetime'));
     if (isNaN(at)) { return; }
     var exact = at.toLocaleString(undefined, { dateStyle: 'full', timeStyle: 'medium' });
     node.title = exact;
     if (node.dataset.show === 'exact') {
       node.textContent = at.toLocaleString(undefined, { dateStyle: 'medium', timeStyle: 'medium' });
+    } else if (node.dataset.show === 'clock') {
+      node.textContent = at.toLocaleTimeString(undefined, { timeStyle: 'medium' });
     } else if (node.dataset.show === 'day') {
       node.textContent = at.toLocaleDateString(undefined, { dateStyle: 'medium' });
     }
-  });
+  };
+  document.querySelectorAll('time[datetime]').forEach(localize);
 
   // Copy buttons. The text is also selectable by hand.
   document.addEventListener('click', function (event) {
@@ -54,6 +57,54 @@
   // A code that was refused is worth nothing, and need not stand in the address either.
   if (/\/oauth\/callback$/.test(location.pathname) && location.search) {
     history.replaceState(null, '', location.pathname);
+  }
+
+  // Calls as they happen. Every text is put in as text.
+  var live = document.getElementById('live');
+  if (live && window.EventSource) {
+    var rows = document.getElementById('live-rows');
+    var state = document.getElementById('live-state');
+    var pause = document.getElementById('pause');
+    var source = new EventSource(live.dataset.events);
+    var add = function (row) {
+      document.getElementById('live-empty').hidden = true;
+      document.getElementById('live-table').hidden = false;
+      rows.insertBefore(row, rows.firstChild);
+      while (rows.children.length > 100) { rows.removeChild(rows.lastChild); }
+    };
+    var stop = function (words) { source.close(); pause.hidden = true; state.textContent = words; };
+    source.onopen = function () { state.textContent = 'Watching: new calls appear by themselves.'; pause.hidden = false; };
+    source.onerror = function () { state.textContent = 'The connection is gone. Trying again.'; };
+    source.addEventListener('call', function (event) {
+      var call = JSON.parse(event.data);
+      var blank = document.querySelector('template[data-tone="' + call.tone + '"]');
+      if (!blank) { return; }
+      var row = blank.content.firstElementChild.cloneNode(true);
+      row.querySelectorAll('[data-f]').forEach(function (node) { node.textContent = call[node.dataset.f]; });
+      row.querySelector('.pill').lastChild.data = call.words;
+      var time = row.querySelector('time');
+      time.dateTime = call.at;
+      localize(time);
+      var way = row.querySelector('a');
+      if (way && call.mend) { way.href = live.dataset.base + call.mend.path; way.textContent = call.mend.words; }
+      else if (way) { way.remove(); }
+      add(row);
+    });
+    source.addEventListener('missed', function (event) {
+      var row = document.createElement('tr');
+      var cell = row.insertCell();
+      cell.colSpan = 8;
+      cell.textContent = event.data + ' missed: there were too many at once. Refresh to see what is kept.';
+      add(row);
+    });
+    source.addEventListener('end', function () { stop('You are signed out here, or may not watch this any more. Refresh the page to sign in.'); });
+    source.addEventListener('full', function () { stop('Too many live pages are open. Close one of them, or refresh this one by hand.'); });
+    pause.addEventListener('click', function () {
+      if (pause.textContent === 'Continue') { location.reload(); return; }
+      source.close();
+      state.textContent = 'Paused: these are the calls until now.';
+      pause.textContent = 'Continue';
+    });
   }
 
   // What is asked, beside the button, follows the ticks.

@@ -23,6 +23,8 @@ const MANY_WAITING: usize = 8_192;
 const GATHER: Duration = Duration::from_millis(250);
 /// How many rows one transaction takes.
 const BATCH: usize = 4_096;
+/// So many events are held for watchers that have not looked yet.
+const WATCHED: usize = 4_096;
 /// How long a caller waits for the writer.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -92,7 +94,7 @@ impl Trail {
             metrics,
             clock,
             unknown: Mutex::default(),
-            watchers: broadcast::channel(256).0,
+            watchers: broadcast::channel(WATCHED).0,
         });
         tokio::spawn(Arc::clone(&shared).write(rows));
         Self { shared, by: None }

@@ -4,10 +4,14 @@ use std::collections::HashMap;
 
 use super::frame::{Pill, Tone};
 use super::moment::Moment;
-use crate::domain::audit::AuditEvent;
+use crate::broker::Broker;
+use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::id::{AppId, GrantId, UserId};
-use crate::domain::scope::ScopeSet;
+use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::Timestamp;
+
+/// So many names are held at once.
+const MOST_NAMES: usize = 2_000;
 
 /// Names of what events point to. What is not in it is shown by its id.
 #[derive(Default)]
@@ -30,6 +34,29 @@ impl Names {
         self.grants.insert(id, label.to_owned());
     }
 
+    /// Looks up what an event points to and is not known yet. What cannot be found is shown by its id.
+    pub(crate) async fn learn(&mut self, broker: &Broker, event: &AuditEvent) {
+        // A page that stays open for days sees many.
+        if self.apps.len() + self.grants.len() + self.users.len() > MOST_NAMES {
+            *self = Self::default();
+        }
+        if let Some(id) = event.app.filter(|id| !self.apps.contains_key(id))
+            && let Ok(record) = broker.find_app(id, None).await
+        {
+            self.app(id, record.app.name.as_str());
+        }
+        if let Some(id) = event.grant.filter(|id| !self.grants.contains_key(id))
+            && let Ok(Some(grant)) = broker.find_grant(id, None).await
+        {
+            self.grant(id, grant.label.as_str());
+        }
+        if let Some(id) = event.user.filter(|id| !self.users.contains_key(id))
+            && let Some(name) = broker.known_user_name(id)
+        {
+            self.user(id, &name);
+        }
+    }
+
     pub(crate) fn of_app(&self, id: Option<AppId>) -> String {
         id.map(|id| self.apps.get(&id).cloned().unwrap_or_else(|| id.to_string())).unwrap_or_default()
     }
@@ -46,6 +73,7 @@ impl Names {
 /// A call in a list.
 pub(crate) struct CallRow {
     pub(crate) at: Moment,
+    pub(crate) user: String,
     pub(crate) app: String,
     pub(crate) method: String,
     pub(crate) path: String,
@@ -53,12 +81,23 @@ pub(crate) struct CallRow {
     pub(crate) pill: Pill,
     pub(crate) result: String,
     pub(crate) took: String,
+    /// Why it was allowed or refused.
+    pub(crate) why: String,
+    /// Where its user can mend a refusal.
+    pub(crate) mend: Option<Mend>,
+}
+
+/// The way to what mends a refusal.
+pub(crate) struct Mend {
+    pub(crate) path: String,
+    pub(crate) words: &'static str,
 }
 
 impl CallRow {
     pub(crate) fn of(event: &AuditEvent, names: &Names, now: Timestamp) -> Self {
         Self {
             at: Moment::of(event.at, now),
+            user: names.of_user(event.user),
             app: names.of_app(event.app),
             method: event.method.as_deref().unwrap_or_default().to_owned(),
             path: event.path.as_deref().unwrap_or_default().to_owned(),
@@ -66,7 +105,89 @@ impl CallRow {
             pill: pill(event),
             result: result(event),
             took: took(event),
+            why: why(event, names),
+            mend: mend(event),
         }
+    }
+
+    /// Rows without anything in them, one for each look that a row can have.
+    pub(crate) fn blanks(now: Timestamp) -> Vec<Self> {
+        [(Tone::Good, "allowed"), (Tone::Wait, "allowed"), (Tone::Bad, "refused")]
+            .map(|(tone, words)| {
+                let nothing = AuditEvent::change(now, kind::CALL, None);
+                let mend = Some(Mend { path: String::new(), words: "" });
+                Self {
+                    pill: Pill { tone, words },
+                    why: String::new(),
+                    result: String::new(),
+                    mend,
+                    ..Self::of(&nothing, &Names::default(), now)
+                }
+            })
+            .into()
+    }
+
+    /// The row for the script, which puts each text where the page's own rows have it.
+    pub(crate) fn told(&self, own: bool) -> serde_json::Value {
+        let mend = self.mend.as_ref().filter(|_| own);
+        serde_json::json!({
+            "at": self.at.iso,
+            "user": self.user,
+            "app": self.app,
+            "call": format!("{} {}", self.method, self.path),
+            "scope": self.scope.to_string(),
+            "tone": self.pill.tone.as_str(),
+            "words": self.pill.words,
+            "result": self.result,
+            "took": self.took,
+            "why": self.why,
+            "mend": mend.map(|mend| serde_json::json!({ "path": mend.path, "words": mend.words })),
+        })
+    }
+}
+
+/// Why a call was allowed or refused, in a sentence.
+fn why(event: &AuditEvent, names: &Names) -> String {
+    let scope = event.scope.map_or("this", Scope::as_str);
+    match &*event.decision {
+        "allowed" => {
+            let may = match (event.scope, event.grant) {
+                (None, _) => "It needs no scope.".to_owned(),
+                (Some(_), None) => format!("The app may use {scope}."),
+                (Some(_), Some(_)) => {
+                    format!("The app may use {scope}; the grant “{}” served it.", names.of_grant(event.grant))
+                }
+            };
+            match event.status {
+                Some(200..400) => may,
+                Some(status) => format!("{may} Teslascope answered {status}."),
+                None => format!("{may} What became of it is not known."),
+            }
+        }
+        "insufficient_scope" => format!("The app may not use {scope}."),
+        "no_grant" => format!("No grant of its user serves {scope}."),
+        "needs_consent" => format!("The grant that serves {scope} must be renewed by its user."),
+        "unknown_endpoint" => "Keyfob does not know this path.".to_owned(),
+        "method_not_allowed" => "The path does not take this method.".to_owned(),
+        "bad_request_target" => "The request can be read in more than one way.".to_owned(),
+        "rate_limited" => "The app calls too often.".to_owned(),
+        "request_too_large" => "Its body is too large.".to_owned(),
+        "refresh_unavailable" => "The grant’s token cannot be refreshed just now.".to_owned(),
+        "storage_unavailable" => "Nothing can be recorded just now.".to_owned(),
+        "upstream_unreachable" => "Teslascope cannot be reached.".to_owned(),
+        "upstream_timeout" => "Teslascope took too long.".to_owned(),
+        "upstream_protocol_error" => "The answer of Teslascope cannot be read.".to_owned(),
+        other => format!("It was refused: {other}."),
+    }
+}
+
+fn mend(event: &AuditEvent) -> Option<Mend> {
+    let scope = event.scope?;
+    match &*event.decision {
+        "no_grant" => Some(Mend { path: format!("/connect?scope={scope}&next=/live"), words: "Grant it" }),
+        "needs_consent" => Some(Mend { path: "/".to_owned(), words: "Renew it" }),
+        "insufficient_scope" => Some(Mend { path: format!("/apps/new?scope={scope}"), words: "Make an app that may" }),
+        _ => None,
     }
 }
 

@@ -11,6 +11,7 @@ use super::guard::{FormsGoTo, see_other};
 use super::moment::Moment;
 use super::problem::Problem;
 use super::scopes::{ScopeRow, rows, ticked};
+use super::site::local_path;
 use super::visit::{Posted, Refused, SignedIn, Visit};
 use crate::broker::{AuthorizationWish, BeginError, CompleteError, Completed};
 use crate::domain::scope::{Scope, ScopeSet};
@@ -27,10 +28,12 @@ struct ConnectPage {
     controls: ScopeRow,
     label: Field,
     asked: String,
+    /// The page of ours to go back to afterwards.
+    next: Option<String>,
 }
 
 impl ConnectPage {
-    async fn of(visit: &SignedIn, ticked: ScopeSet, label: &str) -> Result<Self, Problem> {
+    async fn of(visit: &SignedIn, ticked: ScopeSet, fields: &Fields) -> Result<Self, Problem> {
         let broker = &visit.web.broker;
         let since = broker.unanswered_since(visit.user.id).await.map_err(Problem::unavailable)?;
         let mut rows = rows(ticked, ScopeSet::EMPTY);
@@ -43,8 +46,9 @@ impl ConnectPage {
             scope: Field::empty("scope"),
             rows,
             controls: ScopeRow::of(Scope::Controls, ticked, ScopeSet::EMPTY),
-            label: Field::with("label", label),
+            label: Field::with("label", fields.one("label").trim()),
             asked: words(ticked),
+            next: next(fields),
         })
     }
 
@@ -66,6 +70,11 @@ fn words(scopes: ScopeSet) -> String {
     if scopes.is_empty() { "nothing yet".to_owned() } else { scopes.to_string().replace(' ', ", ") }
 }
 
+/// Where a refusal was met that this grant mends.
+fn next(fields: &Fields) -> Option<String> {
+    fields.some("next").and_then(local_path).map(str::to_owned)
+}
+
 /// `GET /connect`; the query may tick scopes and name the grant.
 pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
@@ -73,7 +82,7 @@ pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<R
         Ok(scopes) if !scopes.is_empty() => scopes,
         _ => ScopeSet::of(Scope::Vehicles),
     };
-    let page = ConnectPage::of(&visit, scopes, fields.one("label")).await?;
+    let page = ConnectPage::of(&visit, scopes, &fields).await?;
     Ok(page.respond(&visit, StatusCode::OK).await)
 }
 
@@ -83,12 +92,12 @@ pub(crate) async fn begin(Posted { visit, fields }: Posted<SignedIn>) -> Result<
     let scopes = match ticked(fields.all("scope")) {
         Ok(scopes) => scopes,
         Err(error) => {
-            let mut page = ConnectPage::of(&visit, ScopeSet::EMPTY, label).await?;
+            let mut page = ConnectPage::of(&visit, ScopeSet::EMPTY, &fields).await?;
             page.scope.error = Some(error);
             return Ok(page.respond(&visit, StatusCode::BAD_REQUEST).await);
         }
     };
-    let (now, then) = if fields.has("split") { split(scopes) } else { (scopes, None) };
+    let (now, then) = if fields.has("split") { split(scopes) } else { (scopes, next(&fields)) };
     let wish = AuthorizationWish {
         user: visit.user.id,
         browser: visit.browser(),
@@ -101,7 +110,7 @@ pub(crate) async fn begin(Posted { visit, fields }: Posted<SignedIn>) -> Result<
         Ok(address) => return Ok(see_other(address.as_str())),
         Err(refusal) => refusal,
     };
-    let mut page = ConnectPage::of(&visit, scopes, label).await?;
+    let mut page = ConnectPage::of(&visit, scopes, &fields).await?;
     let words = refusal.to_string();
     match refusal {
         BeginError::NoScope => page.scope.error = Some(words),

@@ -28,6 +28,7 @@ pub(crate) enum Section {
     Home,
     Connect,
     Apps,
+    Live,
     Admin,
     Account,
 }
@@ -66,6 +67,7 @@ impl Frame {
             item(Section::Home, "/", "home", "Home"),
             item(Section::Connect, "/connect", "connect", "Connect"),
             item(Section::Apps, "/apps", "apps", "Apps"),
+            item(Section::Live, "/live", "live", "Live"),
         ];
         if self.is_admin() {
             items.push(item(Section::Admin, "/admin/grants", "admin", "Admin"));

@@ -15,6 +15,7 @@ mod grant;
 mod guard;
 mod home;
 mod invitation;
+mod live;
 mod moment;
 mod paste;
 mod problem;
@@ -25,6 +26,7 @@ mod setup;
 mod sign_in;
 mod site;
 mod snippets;
+mod stream;
 mod trial;
 mod visit;
 
@@ -45,6 +47,7 @@ use crate::config::{InEffect, Network};
 use crate::domain::route::RouteTable;
 use problem::Problem;
 use session::Sessions;
+use stream::Streams;
 
 /// What every handler can reach. Cheap to clone.
 #[derive(Clone)]
@@ -54,6 +57,7 @@ pub struct Web {
     pub(crate) clock: Clock,
     pub(crate) entropy: Entropy,
     pub(crate) settings: Arc<WebSettings>,
+    pub(crate) streams: Streams,
 }
 
 /// What the pages need to know of the settings beside what the broker knows.
@@ -84,6 +88,7 @@ impl Web {
             clock: broker.clock.clone(),
             entropy: broker.entropy.clone(),
             settings: Arc::new(settings),
+            streams: Streams::default(),
             broker,
         }
     }
@@ -136,6 +141,8 @@ fn pages() -> Router<Web> {
         .route("/apps/{id}/try", post(app::try_it))
         .route("/apps/{id}/revoke", post(app::revoke))
         .route("/apps/{id}/scopes", post(app::drop_unused))
+        .route("/live", get(live::show))
+        .route("/live/events", get(live::own_events))
         .route("/admin/grants", get(admin::grants::show))
         .route("/admin/grants/revoke", post(admin::grants::revoke))
         .route("/admin/grants.csv", get(admin::export::csv))
@@ -145,6 +152,8 @@ fn pages() -> Router<Web> {
         .route("/admin/apps", get(admin::apps::show))
         .route("/admin/apps/{id}/revoke", post(admin::apps::revoke))
         .route("/admin/audit", get(admin::audit::show))
+        .route("/admin/live", get(live::show_all))
+        .route("/admin/live/events", get(live::all_events))
         .route("/admin/keys", get(admin::keys::show).post(admin::keys::make))
         .route("/admin/keys/{id}/revoke", post(admin::keys::revoke))
 }

@@ -21,6 +21,11 @@ impl Moment {
         Self { exact: exact(&iso), words: words(at, now, &iso), iso }
     }
 
+    /// The time of day in UTC, which says enough of a moment ago.
+    pub(crate) fn clock(&self) -> String {
+        format!("{} UTC", self.iso.get(11..19).unwrap_or_default())
+    }
+
     pub(crate) fn maybe(at: Option<Timestamp>, now: Timestamp) -> Option<Self> {
         at.map(|at| Self::of(at, now))
     }

@@ -51,7 +51,11 @@ impl Trial {
         let wish = TrialWish { app, user: visit.user.id, path };
         match visit.web.broker.try_app(wish, door, &settings.routes).await {
             Ok(tried) => {
-                let answer = Shown::of(&tried, &visit.web.broker.settings.public_url);
+                let mut answer = Shown::of(&tried, &visit.web.broker.settings.public_url);
+                // Back to the app, where it can be tried again.
+                answer.mend = answer
+                    .mend
+                    .map(|way| if way.starts_with("/connect?") { format!("{way}&next=/apps/{app}") } else { way });
                 Ok(Self { path: field, answer: Some(answer) })
             }
             Err(TrialRefusal::NotFound) => Err(Problem::not_found().into()),

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::header::{COOKIE, HeaderValue, SET_COOKIE};
+use http::header::{ACCEPT, COOKIE, HeaderValue, SET_COOKIE};
 use http::request::Parts;
 use http::{HeaderMap, Method};
 use tower_sessions::Session;
@@ -152,8 +152,10 @@ impl FromRequestParts<Web> for Visit {
                 None => String::new(),
             },
         };
+        // A stream of events shows no message, and must not take it from the page that does.
+        let shows = parts.headers.get(ACCEPT).is_none_or(|kinds| kinds != "text/event-stream");
         let told = match (&member, &parts.method) {
-            (Some(_), &Method::GET) => take_told(&session).await?,
+            (Some(_), &Method::GET) if shows => take_told(&session).await?,
             _ => None,
         };
         let here = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str).to_owned();

@@ -8,7 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use keyfob::ambient::{Clock, Entropy};
 use keyfob::broker::{Broker, BrokerSettings, Door, Parts};
 use keyfob::config::{Given, Settings};
@@ -200,7 +200,8 @@ impl Page {
 }
 
 impl Browser<'_> {
-    pub(crate) async fn send(&mut self, request: Request<Body>) -> Page {
+    /// The answer to a request, its body still to come.
+    pub(crate) async fn answer(&mut self, request: Request<Body>) -> Response<Body> {
         let (mut parts, body) = request.into_parts();
         if !parts.headers.contains_key(HOST) {
             let host = self.house.public_url.split("://").nth(1).unwrap().split('/').next().unwrap();
@@ -225,6 +226,11 @@ impl Browser<'_> {
                 self.cookies.insert(name.to_owned(), value.to_owned());
             }
         }
+        response
+    }
+
+    pub(crate) async fn send(&mut self, request: Request<Body>) -> Page {
+        let response = self.answer(request).await;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = axum::body::to_bytes(response.into_body(), 10 << 20).await.unwrap();
         if let Some(length) = headers.get(CONTENT_LENGTH) {

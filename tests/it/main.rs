@@ -19,5 +19,6 @@ mod refresh_world;
 mod web_admin;
 mod web_connect;
 mod web_guard;
+mod web_live;
 mod web_sign_in;
 mod web_trial;

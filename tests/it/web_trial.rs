@@ -5,7 +5,7 @@ use keyfob::broker::AuditFilter;
 use keyfob::domain::audit::kind;
 use keyfob::domain::user::Role;
 
-use super::browser::{Browser, House};
+use super::browser::{Browser, House, Provider};
 
 /// Makes an app and gives the path of its page.
 async fn app(browser: &mut Browser<'_>, scopes: &[&str]) -> String {
@@ -46,7 +46,13 @@ async fn a_refusal_is_shown_with_its_code_and_the_way_to_mend_it() {
     ada.fill(&page, &act, &[("path", "/api/vehicles")])
         .await
         .shows("Keyfob refused it: no_grant.")
-        .shows("href=\"/connect?scope=vehicles\"");
+        .shows(&format!("href=\"/connect?scope=vehicles&#38;next={page}\""));
+    let granting = ada
+        .fill(&format!("/connect?scope=vehicles&next={page}"), "/connect", &[("scope", "vehicles"), ("next", &page)])
+        .await;
+    let callback = Provider::new().authorize(granting.location(), &["vehicles"]).await;
+    assert_eq!(ada.open(&callback).await.location(), page, "the grant brings back to where it was missed");
+    ada.fill(&page, &act, &[("path", "/api/vehicles")]).await.shows("Teslascope answered.");
     ada.fill(&page, &act, &[("path", "/api/account")]).await.shows("Keyfob refused it: insufficient_scope.");
     ada.fill(&page, &act, &[("path", "/api/nothing")]).await.shows("Keyfob refused it: unknown_endpoint.");
     ada.fill(&page, &act, &[("path", "/api/software/latest")]).await.shows("Teslascope answered.");

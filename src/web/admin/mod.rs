@@ -21,6 +21,7 @@ pub(crate) fn tabs(here: &str) -> Vec<Tab> {
         ("/admin/users", "Users"),
         ("/admin/apps", "Apps"),
         ("/admin/audit", "Audit"),
+        ("/admin/live", "Live"),
         ("/admin/keys", "Keys"),
     ]
     .into_iter()

@@ -1,0 +1,185 @@
+//! Calls as they happen: whose are told to whom, for how long, and what becomes of a reader who is too slow.
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream};
+use futures_util::StreamExt as _;
+use http::{Request, StatusCode};
+use keyfob::domain::audit::{AuditEvent, kind};
+use keyfob::domain::id::UserId;
+use keyfob::domain::scope::Scope;
+use keyfob::domain::user::Role;
+
+use super::browser::{Browser, House};
+
+/// What a browser does with a stream of events.
+struct Events {
+    body: BodyDataStream,
+    heard: String,
+}
+
+impl Events {
+    async fn of(browser: &mut Browser<'_>, path: &str) -> Self {
+        let request = Request::get(path).header("accept", "text/event-stream").body(Body::empty()).unwrap();
+        let answer = browser.answer(request).await;
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+        Self { body: answer.into_body().into_data_stream(), heard: String::new() }
+    }
+
+    /// Listens until a text was heard, or the stream has ended. Whether it was heard.
+    async fn hear(&mut self, text: &str) -> bool {
+        let listening = async {
+            while !self.heard.contains(text) {
+                let Some(bytes) = self.body.next().await else { return false };
+                self.heard.push_str(&String::from_utf8(bytes.unwrap().to_vec()).unwrap());
+            }
+            true
+        };
+        tokio::time::timeout(Duration::from_secs(20), listening)
+            .await
+            .unwrap_or_else(|_| panic!("“{text}” was not heard"))
+    }
+}
+
+fn call(house: &House, user: UserId, path: &str, decision: &'static str) -> AuditEvent {
+    AuditEvent {
+        method: Some("GET".into()),
+        status: Some(if decision == "allowed" { 200 } else { 403 }),
+        scope: Some(Scope::Vehicles),
+        ..AuditEvent::change(house.clock.now(), kind::CALL, Some(user)).decided(decision).about(path)
+    }
+}
+
+async fn id_of(house: &House, name: &str) -> UserId {
+    house.broker.find_user(name).await.unwrap().id
+}
+
+#[tokio::test]
+async fn a_call_is_told_as_it_happens_with_why_and_only_to_its_user_and_administrators() {
+    let house = House::with_admin().await;
+    house.add_user("bob", Role::Member).await;
+    let (mut ada, mut bob) = (house.signed_in("ada").await, house.signed_in("bob").await);
+    ada.connect(&["vehicles"]).await;
+    let made = ada.fill("/apps/new", "/apps/new", &[("name", "<b>Dash"), ("scope", "vehicles")]).await;
+    let id = made.body.split("/apps/").filter_map(|rest| rest.split('"').next()).find(|id| id.len() == 36).unwrap();
+    let mut own = Events::of(&mut ada, "/live/events").await;
+    let mut all = Events::of(&mut ada, "/admin/live/events").await;
+    let mut bobs = Events::of(&mut bob, "/live/events").await;
+    for path in ["/api/vehicles", "/api/account"] {
+        ada.fill(&format!("/apps/{id}"), &format!("/apps/{id}/try"), &[("path", path)]).await;
+    }
+    assert!(own.hear("The app may use vehicles; the grant “vehicles” served it.").await, "{}", own.heard);
+    assert!(own.hear("The app may not use account.").await);
+    assert!(own.heard.contains("\"app\":\"<b>Dash\"") && own.heard.contains("\"path\":\"/apps/new?scope=account\""));
+    assert!(all.hear("The app may not use account.").await);
+    assert!(!all.heard.contains("/apps/new?scope=account"), "an administrator is not sent to mend what is another's");
+    house.broker.trail().record(call(&house, id_of(&house, "bob").await, "/api/bobs", "allowed"));
+    assert!(bobs.hear("/api/bobs").await);
+    assert!(all.hear("/api/bobs").await);
+    assert!(!bobs.heard.contains("/api/vehicles"), "nothing of another user: {}", bobs.heard);
+
+    ada.open("/live")
+        .await
+        .shows("The app may not use account.")
+        .shows("&#60;b&#62;Dash")
+        .shows("href=\"/live\">Refresh");
+    let page = bob.open("/live").await;
+    assert!(page.has("/api/bobs") && !page.has("Dash") && !page.has("/api/vehicles"));
+    ada.open("/admin/live").await.shows("/api/bobs").shows("Dash");
+    for path in ["/admin/live", "/admin/live/events"] {
+        assert_eq!(bob.open(path).await.status, StatusCode::FORBIDDEN, "{path}");
+        assert!(house.browser().open(path).await.location().starts_with("/sign-in"), "{path}");
+    }
+    assert!(house.browser().open("/live/events").await.location().starts_with("/sign-in"));
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_session_its_user_and_the_role_that_it_needs() {
+    let house = House::with_admin().await;
+    house.add_user("bob", Role::Admin).await;
+    let (mut first, mut second) = (house.signed_in("bob").await, house.signed_in("bob").await);
+    let mut out = Events::of(&mut first, "/live/events").await;
+    let mut all = Events::of(&mut second, "/admin/live/events").await;
+    let mut own = Events::of(&mut second, "/live/events").await;
+    let later = || house.clock.advance(Duration::from_secs(3));
+    first.fill("/", "/sign-out", &[]).await;
+    later();
+    assert!(out.hear("event: end").await && !out.hear("never").await, "and then it is over");
+
+    let bob = id_of(&house, "bob").await;
+    house.broker.set_role(bob, Role::Member).await.unwrap();
+    later();
+    assert!(all.hear("event: end").await);
+    assert!(own.hear("event: end").await, "another role is another session");
+
+    let mut third = house.signed_in("bob").await;
+    let mut own = Events::of(&mut third, "/live/events").await;
+    house.broker.trail().record(call(&house, bob, "/api/still", "allowed"));
+    assert!(own.hear("/api/still").await);
+    house.broker.set_disabled(bob, true).await.unwrap();
+    later();
+    assert!(own.hear("event: end").await);
+    house.broker.trail().record(call(&house, bob, "/api/after", "allowed"));
+    assert!(!own.hear("/api/after").await);
+}
+
+#[tokio::test]
+async fn one_user_holds_few_streams_and_a_closed_one_makes_room() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(Events::of(&mut ada, "/live/events").await);
+    }
+    let mut fifth = Events::of(&mut ada, "/live/events").await;
+    assert!(fifth.hear("event: full").await && !fifth.hear("never").await);
+    held.pop();
+    let mut again = Events::of(&mut ada, "/live/events").await;
+    house.broker.trail().record(call(&house, id_of(&house, "ada").await, "/api/room", "allowed"));
+    assert!(again.hear("/api/room").await);
+}
+
+#[tokio::test]
+async fn a_reader_who_is_too_slow_misses_calls_is_told_how_many_and_keeps_nobody_waiting() {
+    let house = House::with_admin().await;
+    house.add_user("bob", Role::Member).await;
+    let (mut ada, mut bob) = (house.signed_in("ada").await, house.signed_in("bob").await);
+    let (me, other) = (id_of(&house, "ada").await, id_of(&house, "bob").await);
+    let mut all = Events::of(&mut ada, "/admin/live/events").await;
+    let mut own = Events::of(&mut ada, "/live/events").await;
+    let mut bobs = Events::of(&mut bob, "/live/events").await;
+    // Nobody reads meanwhile.
+    for n in 0..100 {
+        house.broker.trail().record(call(&house, me, &format!("/api/n{n}"), "allowed"));
+    }
+    assert!(own.hear("event: missed\ndata: 60\n").await, "{}", own.heard);
+    assert!(own.hear("/api/n99").await && own.heard.contains("/api/n60\"") && !own.heard.contains("/api/n59\""));
+    for _ in 0..6_000 {
+        house.broker.trail().record(call(&house, other, "/api/flood", "allowed"));
+    }
+    house.broker.trail().record(call(&house, me, "/api/last", "allowed"));
+    assert!(all.hear("/api/last").await);
+    let missed: usize = all
+        .heard
+        .split("event: missed\ndata: ")
+        .skip(1)
+        .filter_map(|rest| rest.split('\n').next()?.parse::<usize>().ok())
+        .sum();
+    let told = all.heard.matches("event: call").count();
+    assert_eq!(missed + told, 6_101, "every call is told or counted");
+    assert!(own.hear("/api/last").await && own.heard.contains("data: Some\n"), "how much others call is not told");
+    assert!(bobs.hear("/api/flood").await);
+}
+
+#[tokio::test]
+async fn a_stream_leaves_the_message_for_the_next_page() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let page =
+        ada.fill("/admin/users", "/admin/users", &[("username", "eve"), ("password", super::browser::PASSWORD)]).await;
+    assert_eq!(page.location(), "/admin/users");
+    Events::of(&mut ada, "/live/events").await;
+    ada.open("/admin/users").await.shows("“eve” can sign in now.");
+}
