@@ -187,6 +187,9 @@ impl From<PastedError> for Problem {
             PastedError::MissingScope(scope) => {
                 Self::fault("scopes", format_args!("hold {scope}, for which Teslascope does not accept this token"))
             }
+            PastedError::UntoldAccount => {
+                Self::fault("secret", "does not say to which account at Teslascope it belongs")
+            }
             PastedError::NoSuchGrant => Self::not_found("There is no such grant."),
             PastedError::OtherAccount => Self::fault("secret", "belongs to another account at Teslascope"),
             PastedError::Storage(cause) => cause.into(),

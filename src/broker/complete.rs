@@ -7,7 +7,7 @@ use super::schedule::due_at;
 use crate::domain::app::KeyHash;
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::authorization::{AcceptedRequest, AuthorizationRequest, Unaccepted};
-use crate::domain::grant::{Grant, GrantKind, GrantStatus, ScopesSource};
+use crate::domain::grant::{AccountMatch, Grant, GrantKind, GrantStatus, ScopesSource};
 use crate::domain::id::UserId;
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{AccessToken, AuthorizationCode, Secret};
@@ -56,6 +56,11 @@ pub enum CompleteError {
         "You signed in to another Teslascope account than the one this grant belongs to. Sign out there and renew again, or connect that account as a new grant."
     )]
     OtherAccount,
+    /// The renewal's tokens don't say whose they are, while the grant's account is known.
+    #[error(
+        "Teslascope did not say whose account these tokens belong to, so they did not replace those of this grant. Renew it with the account scope ticked too, or connect a new grant."
+    )]
+    UntoldAccount,
     /// The grant was disconnected meanwhile.
     #[error("This grant was disconnected in the meantime. Connect anew instead.")]
     GrantGone,
@@ -176,10 +181,12 @@ impl Broker {
             Some(id) => Some(self.store.find_grant(id, Some(request.user)).await?.ok_or(CompleteError::GrantGone)?),
             None => None,
         };
-        if let (Some(old), Some(new)) = (old.as_ref().and_then(|old| old.grant.provider_account.as_ref()), &account)
-            && old != new
-        {
-            return Err(CompleteError::OtherAccount);
+        if let Some(old) = &old {
+            match old.grant.account_match(account.as_deref()) {
+                AccountMatch::Same => {}
+                AccountMatch::Other => return Err(CompleteError::OtherAccount),
+                AccountMatch::Untold => return Err(CompleteError::UntoldAccount),
+            }
         }
         let (id, version) =
             old.as_ref().map_or_else(|| (self.new_id(), 1), |old| (old.grant.id, old.grant.token_version + 1));

@@ -3,7 +3,7 @@
 use super::Broker;
 use super::begin::label_or_default;
 use crate::domain::audit::{AuditEvent, kind};
-use crate::domain::grant::{Binding, Grant, GrantKind, GrantStatus, ScopesSource};
+use crate::domain::grant::{AccountMatch, Binding, Grant, GrantKind, GrantStatus, ScopesSource};
 use crate::domain::id::{GrantId, UserId};
 use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::secret::{AccessToken, Secret};
@@ -58,6 +58,11 @@ pub enum PastedError {
     /// The token belongs to another account at the provider.
     #[error("This token belongs to another Teslascope account than this grant. Save it as a grant of its own.")]
     OtherAccount,
+    /// The token does not say whose it is, while the grant's account is known.
+    #[error(
+        "This token does not say whose account it belongs to, so it did not replace the one of this grant. Try again in a moment, or save it as a grant of its own."
+    )]
+    UntoldAccount,
     /// It could not be kept.
     #[error("Keyfob could not save this. Try again in a moment.")]
     Storage(#[from] StoreError),
@@ -119,7 +124,7 @@ impl Broker {
         let found = self.store.find_grant(id, Some(user)).await?.map(|record| record.grant);
         let renewable = |grant: &Grant| grant.kind != GrantKind::OAuth && grant.status != GrantStatus::Disconnected;
         let old = found.filter(renewable).ok_or(PastedError::NoSuchGrant)?;
-        let account = old.provider_account.clone();
+        let before = old.clone();
         let grant = Grant {
             status: GrantStatus::Active,
             reason: None,
@@ -129,10 +134,10 @@ impl Broker {
             ..old
         };
         let (new, check) = self.check_and_seal(grant, &secret).await?;
-        if let (Some(old), Some(new)) = (&account, &new.grant.provider_account)
-            && old != new
-        {
-            return Err(PastedError::OtherAccount);
+        match before.account_match(new.grant.provider_account.as_deref()) {
+            AccountMatch::Same => {}
+            AccountMatch::Other => return Err(PastedError::OtherAccount),
+            AccountMatch::Untold => return Err(PastedError::UntoldAccount),
         }
         match self.store.replace_tokens_by_consent(&new, self.clock.now()).await? {
             Swap::Done => Ok((self.pasted(new.grant, kind::GRANT_RENEWED).await, check)),
@@ -155,14 +160,14 @@ impl Broker {
         let claims = if grant.kind == GrantKind::ApiKey { None } else { Claims::of(secret) };
         let answer = TokenAnswer { claims, ..TokenAnswer::default() };
         let (scopes_granted, scopes_source) = super::complete::granted(&answer, grant.scopes_requested);
-        let claims = answer.claims.clone().unwrap_or_default();
-        let grant = Grant {
-            scopes_granted,
-            scopes_source,
-            expires_at: claims.expires_at,
-            provider_account: claims.subject.or_else(|| grant.provider_account.clone()),
-            ..grant
+        let provider_account = match grant.kind {
+            GrantKind::ApiKey => None,
+            GrantKind::OAuth | GrantKind::PersonalAccessToken => {
+                self.oauth.account_subject(scopes_granted, secret).await
+            }
         };
+        let claims = answer.claims.clone().unwrap_or_default();
+        let grant = Grant { scopes_granted, scopes_source, expires_at: claims.expires_at, provider_account, ..grant };
         Ok((self.seal_grant(grant, &answer, secret, self.clock.now()), check))
     }
 

@@ -214,6 +214,30 @@ pub struct Grant {
     pub provider_account: Option<String>,
 }
 
+/// What tokens that are to replace a grant's say of whose they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccountMatch {
+    /// The account that the grant belongs to, or the grant's was never told.
+    Same,
+    /// Another account.
+    Other,
+    /// Nothing, though the grant's account is known.
+    Untold,
+}
+
+impl Grant {
+    /// Compares the provider account of new tokens with this grant's.
+    #[must_use]
+    pub fn account_match(&self, new: Option<&str>) -> AccountMatch {
+        match (self.provider_account.as_deref(), new) {
+            (None, _) => AccountMatch::Same,
+            (Some(old), Some(new)) if old == new => AccountMatch::Same,
+            (Some(_), Some(_)) => AccountMatch::Other,
+            (Some(_), None) => AccountMatch::Untold,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

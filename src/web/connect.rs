@@ -175,6 +175,7 @@ pub(crate) async fn callback(visit: Visit, RawQuery(query): RawQuery) -> Result<
                 | CompleteError::Exchange(_)
                 | CompleteError::NoToken
                 | CompleteError::OtherAccount
+                | CompleteError::UntoldAccount
                 | CompleteError::GrantGone => {
                     visit.tell(Notice::new(Tone::Bad, words)).await?;
                     Ok(visit.to("/connect"))

@@ -82,7 +82,11 @@ pub(crate) async fn save(Posted { visit, fields }: Posted<SignedIn>) -> Result<R
     let words = Some(refusal.to_string());
     match refusal {
         PastedError::NoScope | PastedError::TooMuchForApiKey | PastedError::MissingScope(_) => page.scope.error = words,
-        PastedError::Empty | PastedError::Refused | PastedError::NoSuchGrant | PastedError::OtherAccount => {
+        PastedError::Empty
+        | PastedError::Refused
+        | PastedError::NoSuchGrant
+        | PastedError::OtherAccount
+        | PastedError::UntoldAccount => {
             page.token.error = words;
         }
         PastedError::BadKind => page.kind.error = words,

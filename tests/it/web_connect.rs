@@ -6,7 +6,7 @@ use std::time::Duration;
 use http::StatusCode;
 use keyfob::domain::scope::{Scope, ScopeSet};
 use keyfob::domain::user::Role;
-use keyfob::sandbox::SandboxConfig;
+use keyfob::sandbox::{CallFault, SandboxConfig, Times, TokenFault};
 
 use super::browser::{House, Provider};
 
@@ -215,6 +215,27 @@ async fn a_grant_is_widened_and_keeps_its_id_and_another_account_is_refused() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_does_not_tell_its_account_is_refused_where_the_grants_is_known() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let own = ada.connect(&["vehicles"]).await;
+    let opaque = |token: &str| TokenFault::Edit(vec![("access_token".to_owned(), Some(token.into()))]);
+    house.sandbox.faults().token(Times::Next(1), opaque("opaque-token-of-someone"));
+    let asked = ada.fill(&own, &format!("{own}/scopes"), &[("scope", "account")]).await;
+    let callback = Provider::new().decide(asked.location(), "2", &["account", "vehicles"], "authorize").await;
+    assert_eq!(ada.open(&callback).await.location(), "/connect");
+    ada.open("/connect").await.shows("did not say whose account");
+    ada.open(&own).await.shows("active").shows("<dt>Teslascope account</dt><dd>1 ");
+
+    // A grant whose account was never told has nothing to be compared with.
+    house.sandbox.faults().token(Times::Next(1), opaque("opaque-token-of-nobody"));
+    let untold = ada.connect(&["vehicles"]).await;
+    let asked = ada.fill(&untold, &format!("{untold}/scopes"), &[("scope", "controls")]).await;
+    let callback = Provider::new().authorize(asked.location(), &["vehicles", "controls"]).await;
+    assert_eq!(ada.open(&callback).await.location(), untold);
+}
+
+#[tokio::test]
 async fn a_disconnected_grant_is_over_and_the_page_is_honest_about_the_provider() {
     let house = House::with_admin().await;
     let mut ada = house.signed_in("ada").await;
@@ -277,6 +298,11 @@ async fn a_pasted_grant_is_renewed_by_another_token_of_the_same_account_and_keep
     ada.open(&grant).await.shows("belongs to another Teslascope account").shows("active");
     assert_eq!(ada.fill(&grant, &renew, &[("token", "not-a-token")]).await.location(), grant);
     ada.open(&grant).await.shows("The old token stays.");
+    // One that does not say whose it is, while the provider can't be asked.
+    house.sandbox.faults().api(Times::Next(3), CallFault::status(500));
+    assert_eq!(ada.fill(&grant, &renew, &[("token", "opaque-token-of-someone")]).await.location(), grant);
+    house.sandbox.faults().clear();
+    ada.open(&grant).await.shows("does not say whose account").shows("active");
 
     let newer = house.sandbox.issue_personal_access_token(1, vehicles);
     assert_eq!(ada.fill(&grant, &renew, &[("token", &newer)]).await.location(), grant);
