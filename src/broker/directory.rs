@@ -87,16 +87,11 @@ impl Directory {
     async fn read_all(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
         // The revision is read first: what changes meanwhile is read twice rather than never.
         let revision = self.store.revision().await?;
-        let mut users = HashMap::new();
-        let mut after = None;
-        loop {
-            let page = self.store.list_users(after, 1_000).await?;
-            let Some(last) = page.last() else { break };
-            after = Some(last.id);
-            users.extend(page.into_iter().map(|user| (user.id, (user, Vec::new()))));
-        }
+        let live = self.store.read_live().await?;
+        // From here on nothing waits, so that whoever breaks this off leaves memory as it was.
+        let mut users: HashMap<_, _> = live.users.into_iter().map(|user| (user.id, (user, Vec::new()))).collect();
         let mut grants = Vec::new();
-        for record in self.store.list_live_grants().await? {
+        for record in live.grants {
             let id = record.grant.id;
             let cell = match self.grants.find(&id, Arc::clone) {
                 Some(cell) => {
@@ -116,15 +111,13 @@ impl Directory {
                 (id, Arc::new(UserCell { user: ArcSwap::from_pointee(user), grants: ArcSwap::from_pointee(grants) }))
             })
             .collect();
-        let (apps, keys) = self.store.list_live_apps().await?;
         let mut keys_of_app = HashMap::<AppId, Vec<KeptKey>>::new();
-        for (app, key) in keys {
+        for (app, key) in live.keys {
             keys_of_app.entry(app).or_default().push(key);
         }
-        // From here on nothing waits, so that whoever breaks this off leaves memory as it was.
         let mut keyed = Vec::new();
         ledger.keys_of_app.clear();
-        for app in apps {
+        for app in live.apps {
             let Some(user) = users.get(&app.user) else { continue };
             let kept = keys_of_app.remove(&app.id).unwrap_or_default();
             ledger.keys_of_app.insert(app.id, (app.user, kept.iter().map(|key| key.hash).collect()));
@@ -269,7 +262,7 @@ impl Directory {
     fn give_up(&self, ledger: &mut Ledger, change: Change, cause: &str) {
         tracing::error!(change = ?change, error = cause, "something that changed is damaged in the database; it is not served");
         match change {
-            Change::User(id) => self.users.put(&id, None),
+            Change::User(id) => self.drop_user(ledger, id),
             Change::Grant(id) => self.drop_grant(id),
             Change::App(id) => self.drop_app(ledger, id),
         }
@@ -280,19 +273,7 @@ impl Directory {
             Change::User(id) => match (self.store.find_user(id).await?, self.find_user(id)) {
                 (Some(user), Some(cell)) => cell.user.store(Arc::new(user)),
                 (Some(user), None) => self.put_user(user),
-                (None, _) => {
-                    let apps: Vec<_> =
-                        ledger.keys_of_app.iter().filter(|(_, (user, _))| *user == id).map(|(app, _)| *app).collect();
-                    for app in apps {
-                        self.drop_app(ledger, app);
-                    }
-                    if let Some(cell) = self.find_user(id) {
-                        for grant in cell.grants.load().iter() {
-                            self.grants.put(&grant.id, None);
-                        }
-                    }
-                    self.users.put(&id, None);
-                }
+                (None, _) => self.drop_user(ledger, id),
             },
             Change::Grant(id) => {
                 let record = self.store.find_grant(id, None).await?;
@@ -374,9 +355,27 @@ impl Directory {
         }
     }
 
+    /// Takes a user out with every grant and app of theirs.
+    fn drop_user(&self, ledger: &mut Ledger, id: UserId) {
+        let apps: Vec<_> =
+            ledger.keys_of_app.iter().filter(|(_, (user, _))| *user == id).map(|(app, _)| *app).collect();
+        for app in apps {
+            self.drop_app(ledger, app);
+        }
+        if let Some(cell) = self.find_user(id) {
+            for grant in cell.grants.load().iter() {
+                self.grants.put(&grant.id, None);
+            }
+        }
+        self.users.put(&id, None);
+    }
+
     fn drop_app(&self, ledger: &mut Ledger, id: AppId) {
         for hash in ledger.keys_of_app.remove(&id).map(|(_, keys)| keys).unwrap_or_default() {
             self.keys.put(&hash, None);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -127,17 +127,23 @@ impl Drop for Ending {
     }
 }
 
-/// One line a call, for whoever turns it on: what the audit row says, without the path itself.
+/// One line a call: what the audit row says, without the path itself. A call that went through is told at debug level only,
+/// since a busy dashboard makes thousands of them.
 fn log(event: &AuditEvent, took: Duration) {
-    tracing::debug!(
-        call.app = event.app.map(tracing::field::display),
-        call.grant = event.grant.map(tracing::field::display),
-        call.method = event.method.as_deref(),
-        call.template = event.template.as_deref(),
-        call.scope = event.scope.map(Scope::as_str),
-        call.decision = &*event.decision,
-        call.status = event.status,
-        call.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        "A call has ended"
-    );
+    macro_rules! tell {
+        ($level:ident) => {
+            tracing::$level!(
+                call.app = event.app.map(tracing::field::display),
+                call.grant = event.grant.map(tracing::field::display),
+                call.method = event.method.as_deref(),
+                call.template = event.template.as_deref(),
+                call.scope = event.scope.map(Scope::as_str),
+                call.decision = &*event.decision,
+                call.status = event.status,
+                call.duration_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
+                "A call has ended"
+            )
+        };
+    }
+    if event.app.is_some() && event.decision != "allowed" { tell!(info) } else { tell!(debug) }
 }

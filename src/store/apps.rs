@@ -56,7 +56,7 @@ pub struct AppFilter {
     pub limit: u32,
 }
 
-fn app(row: &SqliteRow) -> Result<App> {
+pub(super) fn app(row: &SqliteRow) -> Result<App> {
     let row = Columns(row);
     Ok(App {
         id: row.id("id")?,
@@ -83,7 +83,7 @@ fn record(row: &SqliteRow) -> Result<AppRecord> {
     })
 }
 
-fn kept_key(row: &SqliteRow) -> Result<(AppId, KeptKey)> {
+pub(super) fn kept_key(row: &SqliteRow) -> Result<(AppId, KeptKey)> {
     let row = Columns(row);
     Ok((row.id("app")?, KeptKey { hash: row.hash("hash")?, valid_until: row.time_or_none("valid_until")? }))
 }
@@ -223,18 +223,6 @@ impl Store {
             .await?;
         record.keys = keys.iter().map(|row| kept_key(row).map(|(_, key)| key)).collect::<Result<_>>()?;
         Ok(Some(record))
-    }
-
-    /// Every app that is not revoked, without its keys, and every key, for the memory of a starting process.
-    ///
-    /// # Errors
-    /// [`super::StoreError`]
-    pub async fn list_live_apps(&self) -> Result<(Vec<App>, Vec<(AppId, KeptKey)>)> {
-        let apps = sqlx::query("SELECT * FROM apps WHERE revoked_at IS NULL").fetch_all(&self.read).await?;
-        let keys = sqlx::query("SELECT k.app, k.hash, k.valid_until FROM app_keys k JOIN apps a ON a.id = k.app WHERE a.revoked_at IS NULL")
-            .fetch_all(&self.read)
-            .await?;
-        Ok((apps.iter().map(app).collect::<Result<_>>()?, keys.iter().map(kept_key).collect::<Result<_>>()?))
     }
 
     /// A page of apps in the order of their making; their keys are not read.

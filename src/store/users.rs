@@ -40,7 +40,7 @@ pub struct PasswordRecord {
     pub hash: Option<String>,
 }
 
-fn user(row: &SqliteRow) -> Result<User> {
+pub(super) fn user(row: &SqliteRow) -> Result<User> {
     let row = Columns(row);
     Ok(User {
         id: row.id("id")?,

@@ -5,6 +5,7 @@
 mod client;
 mod ends;
 mod framing;
+mod memory;
 mod provider;
 mod refusals;
 mod requests;

@@ -96,6 +96,10 @@ impl World {
         Self { broker, clock, provider, proxy, user, key: String::new(), stop, serving, directory, settings }
     }
 
+    pub(crate) fn database(&self) -> std::path::PathBuf {
+        self.directory.path().join("keyfob.db")
+    }
+
     /// What another process that shares the data directory does, as the command line is one.
     pub(crate) async fn another_process(&self) -> Broker {
         let ring = KeyRing::open(KeyFile::new(self.directory.path().join("master.keys"), None)).unwrap();
@@ -104,8 +108,19 @@ impl World {
 
     /// A grant, pasted; the provider is asked about it once.
     pub(crate) async fn grant(&self, label: &str, scopes: ScopeSet, kind: GrantKind, token: &str) -> Grant {
+        self.grant_of(self.user, label, scopes, kind, token).await
+    }
+
+    pub(crate) async fn grant_of(
+        &self,
+        user: UserId,
+        label: &str,
+        scopes: ScopeSet,
+        kind: GrantKind,
+        token: &str,
+    ) -> Grant {
         let secret = Secret::new(token);
-        let wish = PastedWish { user: self.user, kind, scopes, label: label.to_owned(), secret };
+        let wish = PastedWish { user, kind, scopes, label: label.to_owned(), secret };
         let (grant, _) = self.broker.add_pasted_token(wish).await.unwrap();
         grant
     }

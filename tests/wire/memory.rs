@@ -1,0 +1,102 @@
+//! What is in memory follows the database, whatever state its rows are in and whoever breaks a look at it off.
+
+use std::future::Future;
+use std::pin::pin;
+use std::task::Poll;
+
+use keyfob::broker::AppWish;
+use keyfob::domain::grant::GrantKind;
+use keyfob::domain::scope::ScopeSet;
+use keyfob::domain::user::Role;
+use sqlx::Connection as _;
+
+use super::world::World;
+
+async fn status(world: &World, key: &str) -> u16 {
+    let head = format!("GET /api/vehicles HTTP/1.1\r\nHost: {}\r\nX-Keyfob-Key: {key}\r\n\r\n", world.proxy);
+    world.raw("GET", &head).await.status
+}
+
+/// Another user of the world, with a grant and an app; the app's key.
+async fn user_with_an_app(world: &World, name: &str) -> String {
+    let user = world.broker.add_user(name, Role::Member, None).await.unwrap().id;
+    world.grant_of(user, name, ScopeSet::ALL, GrantKind::PersonalAccessToken, &format!("pat-of-{name}")).await;
+    let app = world.app_with(AppWish { user, ..world.wish(ScopeSet::ALL) }).await;
+    app.key.expose().to_owned()
+}
+
+/// Changes the database as no Keyfob does.
+async fn tamper(world: &World, statements: &str) {
+    let address = format!("sqlite:{}", world.database().display());
+    let mut connection = sqlx::SqliteConnection::connect(&address).await.unwrap();
+    sqlx::raw_sql("PRAGMA ignore_check_constraints = ON").execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())).execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+}
+
+/// Forgets which rows changed, as housekeeping does with those of long ago: whoever looks must read everything.
+const FORGET_CHANGES: &str = "; DELETE FROM changes";
+
+#[tokio::test]
+async fn a_user_whose_row_is_damaged_is_not_served_with_anything_of_theirs() {
+    let world = World::new().await;
+    let key = user_with_an_app(&world, "bob").await;
+    world.broker.look_again().await;
+    assert_eq!(status(&world, &key).await, 200);
+    tamper(&world, "UPDATE users SET role = 'nobody' WHERE name = 'bob'").await;
+    world.broker.look_again().await;
+    assert_eq!(status(&world, &key).await, 401);
+    assert_eq!(world.get("/api/vehicles").await.status, 200, "others are served");
+}
+
+#[tokio::test]
+async fn a_whole_reading_passes_over_damaged_rows_and_sees_every_other_change() {
+    for damage in [
+        "UPDATE users SET role = 'nobody' WHERE name = 'bob'",
+        "UPDATE grants SET status = 'no such' WHERE label = 'bob'",
+        "UPDATE apps SET scopes = 999 WHERE user = (SELECT id FROM users WHERE name = 'bob')",
+    ] {
+        let world = World::new().await;
+        let (bobs, cyds) = (user_with_an_app(&world, "bob").await, user_with_an_app(&world, "cyd").await);
+        let disable = "; UPDATE users SET disabled_at = 1 WHERE name = 'cyd'";
+        tamper(&world, &[damage, disable, FORGET_CHANGES].concat()).await;
+        world.broker.look_again().await;
+        assert!([401, 409].contains(&status(&world, &bobs).await), "{damage}");
+        assert_eq!(status(&world, &cyds).await, 401, "{damage}");
+        assert_eq!(world.get("/api/vehicles").await.status, 200, "{damage}");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_reading_that_is_broken_off_is_done_again() {
+    let world = World::new().await;
+    let mut polls = 0;
+    loop {
+        let key = user_with_an_app(&world, &format!("user{polls}")).await;
+        world.broker.look_again().await;
+        let revoke = format!("UPDATE users SET disabled_at = 1 WHERE name = 'user{polls}'");
+        tamper(&world, &[revoke.as_str(), FORGET_CHANGES].concat()).await;
+        let ended = broken_off_after(polls, world.broker.look_again()).await;
+        world.broker.look_again().await;
+        assert_eq!(status(&world, &key).await, 401, "broken off after {polls} polls");
+        if ended {
+            break;
+        }
+        polls += 1;
+    }
+    assert!(polls > 3, "a look takes more steps than {polls}");
+}
+
+/// Drops a future when it has been polled so often without an end; whether it came to its end.
+async fn broken_off_after(mut polls: usize, future: impl Future<Output = ()>) -> bool {
+    let mut future = pin!(future);
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(()) => Poll::Ready(true),
+        Poll::Pending if polls == 0 => Poll::Ready(false),
+        Poll::Pending => {
+            polls -= 1;
+            Poll::Pending
+        }
+    })
+    .await
+}
