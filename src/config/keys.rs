@@ -103,7 +103,7 @@ keys! {
         NOTIFY_URL = "notify_url" <"URL"> ["none"] "Told once, by POST, when a grant needs its user.";
         #[hidden]
         NOTIFY_COMMAND = "notify_command" <"COMMAND"> ["none"] "Run once when a grant needs its user; a program and its arguments, no shell.";
-        LOG = "log" <"LEVELS"> ["info"] "error, warn, info, debug, trace or off, or a list like info,keyfob::proxy=debug.";
+        LOG = "log" <"LEVELS"> ["info"] "error, warn, info, debug, trace or off, or a list like info,keyfob::proxy=debug. Each call is one line: at debug if it went through, at info if it was refused or failed.";
         LOG_FORMAT = "log_format" <"FORMAT"> ["pretty on a terminal, else json"] "pretty or json.";
     }
 }

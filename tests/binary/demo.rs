@@ -125,3 +125,25 @@ fn a_grant_is_refreshed_and_disconnected_from_the_command_line() {
     assert_eq!(run(&["grant", "disconnect", id]).code, Some(1));
     assert_eq!(run(&["grant", "refresh", id]).code, Some(1));
 }
+
+#[test]
+fn a_call_is_one_line_of_the_log_and_one_that_went_through_only_at_debug_level() {
+    for (level, lines) in [("info", 2), ("debug", 3)] {
+        let place = Place::new().with("KEYFOB_LOG", level);
+        let (running, shown) = place.demo();
+        let proxy: std::net::SocketAddr = shown["proxy"].as_str().unwrap()["http://".len()..].parse().unwrap();
+        let key = shown["app_key"].as_str().unwrap();
+        for (path, status) in
+            [("/api/vehicles", 200), ("/api/vehicle/1/command/honk?token=x", 403), ("/api/no-such", 403)]
+        {
+            let head = format!("GET {path} HTTP/1.1\r\nHost: {proxy}\r\nAuthorization: Bearer {key}");
+            assert_eq!(ask(proxy, &head).0, status, "{path}");
+        }
+        running.signal("TERM");
+        let log = running.whole_log();
+        let told: Vec<_> = log.lines().filter(|line| line.contains("A call has ended")).collect();
+        assert_eq!(told.len(), lines, "{level}: {told:#?}");
+        assert!(told.iter().any(|line| line.contains("insufficient_scope")), "{told:#?}");
+        assert!(!log.contains(key) && !log.contains("token=x"), "{log}");
+    }
+}
