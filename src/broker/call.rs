@@ -12,7 +12,7 @@ use crate::domain::app::{APP_KEY_PREFIX, App, KeyHash, has_key_form};
 use crate::domain::grant::{ConsentReason, GrantKind};
 use crate::domain::id::GrantId;
 use crate::domain::route::{Need, Route, Upstream};
-use crate::domain::scope::Scope;
+use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::Timestamp;
 
 /// How long a call that would be refused waits for other processes' changes to be read.
@@ -100,6 +100,17 @@ impl Permit {
     #[must_use]
     pub const fn route(&self) -> &Route {
         &self.route
+    }
+
+    /// Whether this bearer may go out for the call: on `/mcp`, where the tool is named in the body, it may hold no more than
+    /// the app. Asked of every bearer, since a grant may be widened between the choice and the sending.
+    #[must_use]
+    pub fn allows(&self, bearer: &Bearer) -> bool {
+        self.takes(bearer.scopes)
+    }
+
+    fn takes(&self, scopes: ScopeSet) -> bool {
+        self.route.upstream != Upstream::Mcp || scopes.is_subset_of(self.keyed.app.scopes)
     }
 }
 
@@ -199,7 +210,7 @@ impl Broker {
             {
                 continue;
             }
-            if permit.route.upstream == Upstream::Mcp && !grant.scopes_granted.is_subset_of(app.scopes) {
+            if !permit.takes(grant.scopes_granted) {
                 make_narrower = true;
                 continue;
             }
@@ -216,7 +227,7 @@ impl Broker {
     }
 
     /// Whether a call that runs may go on: its key, its app with the scope, and its grant still stand. Asked now and then
-    /// while a stream is open.
+    /// while a stream is open, and after each wait for a token.
     #[must_use]
     pub fn still_permits(&self, permit: &Permit, chosen: Option<&Chosen>) -> bool {
         let Some(keyed) = self.directory.find_key(&permit.keyed.hash) else { return false };
@@ -224,13 +235,13 @@ impl Broker {
         let stands = |until: Option<Timestamp>| until.is_none_or(|at| at > now);
         let shut_out = keyed.user.user.load().disabled_at.is_some();
         let scope_stands = permit.route.need.scope().is_none_or(|scope| keyed.app.scopes.contains(scope));
+        let (valid_until, expires_at) = (keyed.valid_until, keyed.app.expires_at);
+        let permit = Permit { keyed, route: permit.route.clone() };
         let grant_stands = chosen.is_none_or(|chosen| {
-            self.directory.find_grant(chosen.cell.id).is_some_and(|cell| {
-                let on_mcp = permit.route.upstream == Upstream::Mcp;
-                !on_mcp || cell.state().grant.scopes_granted.is_subset_of(keyed.app.scopes)
-            })
+            let cell = self.directory.find_grant(chosen.cell.id);
+            cell.is_some_and(|cell| permit.takes(cell.state().grant.scopes_granted))
         });
-        !shut_out && stands(keyed.valid_until) && stands(keyed.app.expires_at) && scope_stands && grant_stands
+        !shut_out && stands(valid_until) && stands(expires_at) && scope_stands && grant_stands
     }
 
     /// The chosen grant's token if it can be used at once; else wait with [`Broker::wait_for_bearer`].

@@ -7,6 +7,7 @@ use http::HeaderValue;
 
 use crate::domain::grant::{ConsentReason, Grant, GrantKind, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
+use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{AccessToken, Secret};
 use crate::domain::time::Timestamp;
 use crate::vault::Place;
@@ -17,6 +18,8 @@ pub struct Bearer {
     pub version: i64,
     /// When it expires, when that is known.
     pub expires_at: Option<Timestamp>,
+    /// What it holds.
+    pub scopes: ScopeSet,
     credential: Credential,
 }
 
@@ -30,15 +33,10 @@ pub enum Credential {
 }
 
 impl Bearer {
-    /// A bearer of this kind of grant. Nothing when the token could not stand in a header.
+    /// This grant's bearer. Nothing when the token could not stand in a header.
     #[must_use]
-    pub fn new(
-        kind: GrantKind,
-        token: &Secret<AccessToken>,
-        version: i64,
-        expires_at: Option<Timestamp>,
-    ) -> Option<Self> {
-        let credential = if kind == GrantKind::ApiKey {
+    pub fn new(grant: &Grant, token: &Secret<AccessToken>) -> Option<Self> {
+        let credential = if grant.kind == GrantKind::ApiKey {
             Credential::ApiKey(token.clone())
         } else {
             // One value, no comma, `Bearer ` once: the provider reads after the last `Bearer ` and cuts at the first comma.
@@ -51,7 +49,8 @@ impl Bearer {
             value.set_sensitive(true);
             Credential::Header(value)
         };
-        Some(Self { version, expires_at, credential })
+        let (version, expires_at, scopes) = (grant.token_version, grant.expires_at, grant.scopes_granted);
+        Some(Self { version, expires_at, scopes, credential })
     }
 
     /// How it is shown to the provider.

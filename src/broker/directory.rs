@@ -165,7 +165,7 @@ impl Directory {
             .open_data_key(grant.id, data_key)
             .and_then(|key| key.open(&access_token_place(&row, grant.token_version), token));
         match opened {
-            Ok(token) => Bearer::new(grant.kind, &token, grant.token_version, grant.expires_at).map(Arc::new),
+            Ok(token) => Bearer::new(grant, &token).map(Arc::new),
             Err(cause) => {
                 tracing::error!(grant.id = %grant.id, error = %cause, "a grant's token does not open; its calls are refused");
                 None

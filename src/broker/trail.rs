@@ -1,7 +1,7 @@
 //! The audit trail's one writer. Calls hand their rows over without waiting; the writer keeps them in batches, with what
 //! they say of the use of apps and grants, and tries again for as long as the database does not take them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::ambient::Clock;
 use crate::domain::audit::{AuditEvent, kind};
+use crate::domain::id::AppId;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
 use crate::telemetry::{Health, Metrics, Trouble};
@@ -58,6 +59,8 @@ struct Shared {
     metrics: Metrics,
     clock: Clock,
     unknown: Mutex<HashMap<&'static str, i64>>,
+    /// Calls of apps that found no room for a row: one row for each app and minute that says how many.
+    crowded: Mutex<HashMap<Option<AppId>, AuditEvent>>,
     watchers: broadcast::Sender<Arc<AuditEvent>>,
 }
 
@@ -94,6 +97,7 @@ impl Trail {
             metrics,
             clock,
             unknown: Mutex::default(),
+            crowded: Mutex::default(),
             watchers: broadcast::channel(WATCHED).0,
         });
         tokio::spawn(Arc::clone(&shared).write(rows));
@@ -131,12 +135,9 @@ impl Trail {
         if self.shared.waiting.load(Ordering::Relaxed) < MOST_WAITING { Ok(()) } else { Err(StorageUnavailable) }
     }
 
-    /// Hands over the row of a call or a change. Never waits; [`Trail::reserve`] has made room.
+    /// Hands over the row of a change, or of a call for which [`Trail::reserve`] has found room. Never waits, and drops
+    /// nothing: more rows than [`MOST_WAITING`] are those of calls that were let in before there were so many.
     pub fn record(&self, mut event: AuditEvent) {
-        if event.kind == kind::CALL && self.shared.waiting.load(Ordering::Relaxed) >= MOST_WAITING {
-            // It was refused for that very reason; more rows would only fill the memory.
-            return self.count_unknown("storage_unavailable");
-        }
         // The moment of writing, so that rows stand in the order of their time.
         event.at = self.shared.clock.now();
         if let Some(by) = self.by.as_deref().filter(|_| event.kind != kind::CALL) {
@@ -169,6 +170,19 @@ impl Trail {
         *counts.entry(reason).or_default() += 1;
     }
 
+    /// Counts a call of an app that was refused because too many rows wait: more of them would only fill the memory, so one
+    /// row a minute says how many there were.
+    pub fn count_refused(&self, event: AuditEvent) {
+        let mut crowded = self.shared.crowded.lock().unwrap_or_else(PoisonError::into_inner);
+        match crowded.entry(event.app) {
+            hash_map::Entry::Occupied(mut kept) => kept.get_mut().count += 1,
+            hash_map::Entry::Vacant(place) => {
+                let (method, template, path, scope) = (None, None, None, None);
+                place.insert(AuditEvent { method, template, path, scope, duration_ms: None, ..event });
+            }
+        }
+    }
+
     /// Events as they happen, for a page that watches; slow watchers miss some.
     #[must_use]
     pub fn watch(&self) -> broadcast::Receiver<Arc<AuditEvent>> {
@@ -183,7 +197,7 @@ impl Trail {
 
     /// Waits until every row handed over so far is on disk, or `patience` is over. False when it is not.
     pub async fn finish(&self, patience: Duration) -> bool {
-        self.shared.count_unknowns_now();
+        self.shared.tell_counts();
         self.catch_up(patience).await
     }
 
@@ -227,7 +241,7 @@ impl Shared {
             let now = self.minute();
             if now != minute {
                 minute = now;
-                self.count_unknowns_now();
+                self.tell_counts();
             }
             if !batch.is_empty() {
                 self.keep(&mut batch).await;
@@ -287,11 +301,16 @@ impl Shared {
         self.clock.now().secs().div_euclid(60)
     }
 
-    fn count_unknowns_now(&self) {
+    /// Hands over what was counted since the last time.
+    fn tell_counts(&self) {
         let counts = std::mem::take(&mut *self.unknown.lock().unwrap_or_else(PoisonError::into_inner));
+        let crowded = std::mem::take(&mut *self.crowded.lock().unwrap_or_else(PoisonError::into_inner));
         let at: Timestamp = self.clock.now();
-        for (reason, count) in counts {
-            let event = AuditEvent { count, ..AuditEvent::change(at, kind::UNKNOWN_CALLERS, None).decided(reason) };
+        let unknown = counts.into_iter().map(|(reason, count)| AuditEvent {
+            count,
+            ..AuditEvent::change(at, kind::UNKNOWN_CALLERS, None).decided(reason)
+        });
+        for event in unknown.chain(crowded.into_values().map(|event| AuditEvent { at, ..event })) {
             self.waiting.fetch_add(1, Ordering::Relaxed);
             let _ = self.queue.send(Entry::Event(event));
         }

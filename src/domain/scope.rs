@@ -115,7 +115,7 @@ impl Serialize for Scope {
     }
 }
 
-/// A set of scopes.
+/// A set of scopes. One that a provider told of may hold more than can be named here.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct ScopeSet(u8);
 
@@ -125,6 +125,9 @@ impl ScopeSet {
 
     /// All five.
     pub const ALL: Self = Self(0b1_1111);
+
+    /// Something that is no scope of the five, or that nobody asked for: no set of an app has it.
+    const MORE: u8 = 0b10_0000;
 
     /// What a legacy API key can hold at most.
     pub const API_KEY: Self = Self(Scope::Vehicles.bit() | Scope::Controls.bit());
@@ -144,7 +147,7 @@ impl ScopeSet {
     /// From kept bits; bits that are no scope are dropped.
     #[must_use]
     pub const fn from_bits(bits: u8) -> Self {
-        Self(bits & Self::ALL.0)
+        Self(bits & (Self::ALL.0 | Self::MORE))
     }
 
     /// Whether the scope is in it.
@@ -171,10 +174,28 @@ impl ScopeSet {
         Self(self.0 & other.0)
     }
 
-    /// The scopes of this set that are not in `other`.
+    /// The scopes of this set that are not in `other`; only such as have a name.
     #[must_use]
     pub const fn minus(self, other: Self) -> Self {
-        Self(self.0 & !other.0)
+        Self(self.0 & !other.0 & Self::ALL.0)
+    }
+
+    /// Those of its scopes that are in `known`; what is beyond them is not forgotten, only not named.
+    #[must_use]
+    pub const fn within(self, known: Self) -> Self {
+        if self.is_subset_of(known) { self } else { self.intersection(known).and_more() }
+    }
+
+    /// This set and something that has no name here.
+    #[must_use]
+    pub const fn and_more(self) -> Self {
+        Self(self.0 | Self::MORE)
+    }
+
+    /// Whether it holds something that has no name here.
+    #[must_use]
+    pub const fn holds_more(self) -> bool {
+        self.0 & Self::MORE != 0
     }
 
     /// This set and one more.
@@ -183,16 +204,16 @@ impl ScopeSet {
         Self(self.0 | scope.bit())
     }
 
-    /// How many scopes it has.
+    /// How many scopes it has; what has no name counts as one.
     #[must_use]
     pub const fn len(self) -> u32 {
         self.0.count_ones()
     }
 
-    /// Whether it has none.
+    /// Whether it has none that has a name.
     #[must_use]
     pub const fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0 & Self::ALL.0 == 0
     }
 
     /// Its scopes in the order of [`Scope::ALL`].
@@ -213,10 +234,10 @@ impl ScopeSet {
         Ok(set)
     }
 
-    /// Reads names from what the provider said, leaving out those that are not known here.
+    /// Reads names from what the provider said; those that are not known here make it [hold more](Self::holds_more).
     #[must_use]
-    pub fn known_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
-        names.into_iter().filter_map(|name| name.parse().ok()).collect()
+    pub fn told_of<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+        names.into_iter().fold(Self::EMPTY, |set, name| name.parse().map_or(set.and_more(), |scope| set.with(scope)))
     }
 }
 
@@ -241,7 +262,7 @@ impl fmt::Display for ScopeSet {
 
 impl fmt::Debug for ScopeSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "[{self}]")
+        write!(f, "[{self}{}]", if self.holds_more() { " and more" } else { "" })
     }
 }
 
@@ -265,6 +286,20 @@ mod tests {
         assert_eq!(ScopeSet::ALL.to_string(), "account tesla-accounts vehicles controls mcp:use");
         assert_eq!(ScopeSet::parse_list("vehicles,controls vehicles").map(ScopeSet::len), Ok(2));
         assert_eq!(ScopeSet::parse_list("vehicles Controls"), Err("Controls".to_owned()));
+    }
+
+    #[test]
+    fn what_has_no_name_here_is_in_no_other_set() {
+        let told = ScopeSet::told_of(["vehicles", "billing"]);
+        assert_eq!((told.to_string().as_str(), told.len()), ("vehicles", 2));
+        assert!(!told.is_subset_of(ScopeSet::ALL) && told.holds_more());
+        assert!(ScopeSet::told_of(["*"]).is_empty() && !ScopeSet::told_of(["vehicles"]).holds_more());
+        assert_eq!(ScopeSet::from_bits(told.bits()), told);
+        assert!(told.minus(ScopeSet::of(Scope::Vehicles)).is_empty());
+        let vehicles = ScopeSet::of(Scope::Vehicles);
+        assert_eq!(ScopeSet::ALL.within(vehicles), vehicles.and_more());
+        assert_eq!(vehicles.within(ScopeSet::ALL), vehicles);
+        assert_eq!(told.within(ScopeSet::ALL), told);
     }
 
     proptest! {

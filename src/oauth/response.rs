@@ -63,7 +63,7 @@ pub enum Oddity {
     LifetimeText,
     /// `expires_in` is over ten years: ten years.
     LifetimeHuge,
-    /// `scope` names something that Keyfob does not know; it is left out.
+    /// `scope` names something that Keyfob does not know: it is not shown, and no token of it goes to the MCP server.
     ScopeUnknown,
     /// The body is broken; the tokens were found in it whole.
     Salvaged,
@@ -107,6 +107,10 @@ pub(super) fn parse(body: &[u8]) -> Option<TokenAnswer> {
     answer.lifetime = lifetime(members.get("expires_in"), &mut answer.oddities);
     answer.scopes = members.get("scope").and_then(|scope| scopes(scope, &mut answer.oddities));
     answer.claims = answer.access_token.as_ref().and_then(Claims::of);
+    // An answer does not hide what the token itself says that nobody here knows.
+    if answer.claims.as_ref().and_then(|claims| claims.scopes).is_some_and(ScopeSet::holds_more) {
+        answer.scopes = answer.scopes.map(ScopeSet::and_more);
+    }
     Some(answer)
 }
 
@@ -200,14 +204,15 @@ fn lifetime(value: Option<&Value>, oddities: &mut Vec<Oddity>) -> Option<Duratio
 fn scopes(value: &Value, oddities: &mut Vec<Oddity>) -> Option<ScopeSet> {
     let names: Vec<&str> = match value {
         Value::String(text) => text.split([' ', ',']).filter(|name| !name.is_empty()).collect(),
-        Value::Array(items) => items.iter().filter_map(Value::as_str).collect(),
+        // What is no name stands for one that is not known.
+        Value::Array(items) => items.iter().map(|item| item.as_str().unwrap_or_default()).collect(),
         _ => return None,
     };
-    let known = ScopeSet::known_of(names.iter().copied());
-    if names.iter().any(|name| name.parse::<crate::domain::scope::Scope>().is_err()) {
+    let told = ScopeSet::told_of(names.iter().copied());
+    if told.holds_more() {
         oddities.push(Oddity::ScopeUnknown);
     }
-    (!names.is_empty()).then_some(known)
+    (!names.is_empty()).then_some(told)
 }
 
 impl Claims {

@@ -25,7 +25,27 @@ pub(super) struct Answer {
 #[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and a box for it would cost every call")]
 enum Source {
     Whole(Option<Bytes>),
-    Provider { body: Received, echo: Echo, lease: Lease, over: bool },
+    Provider { body: Received, echo: Echo, lease: Lease, over: bool, broken: bool },
+}
+
+/// Why a provider's answer is not passed on to its end.
+enum Why {
+    /// It did not come to its end.
+    Truncated,
+    /// It holds the token.
+    Echo,
+    /// The app or the grant has ended.
+    Ended,
+}
+
+impl Why {
+    fn log(&self) {
+        match self {
+            Self::Truncated => {}
+            Self::Echo => tracing::error!("The provider sent a token of ours back; the response was cut off"),
+            Self::Ended => tracing::info!("A running call was cut off: its app or its grant has ended"),
+        }
+    }
 }
 
 impl Answer {
@@ -38,7 +58,7 @@ impl Answer {
     }
 
     pub(super) const fn provider(body: Received, echo: Echo, lease: Lease) -> Self {
-        Self { source: Source::Provider { body, echo, lease, over: false }, ending: None }
+        Self { source: Source::Provider { body, echo, lease, over: false, broken: false }, ending: None }
     }
 
     /// What is to be done when the last byte was passed on, or when it will not be.
@@ -73,29 +93,38 @@ impl Body for Answer {
         let this = self.get_mut();
         let chunk = match &mut this.source {
             Source::Whole(text) => text.take(),
-            Source::Provider { body, echo, lease, over } => loop {
+            Source::Provider { body, echo, lease, over, broken } => loop {
                 if *over {
                     break None;
                 }
-                if !lease.stands() {
-                    tracing::info!("A running call was cut off: its app or its grant has ended");
+                if *broken {
                     return Poll::Ready(Some(Err(this.cut())));
                 }
-                match ready!(body.poll(cx)) {
-                    Some(Ok(chunk)) => match echo.guard(chunk) {
-                        Guarded::Clean(chunk) if chunk.is_empty() => {}
-                        Guarded::Clean(chunk) => break Some(chunk),
-                        Guarded::Echo => {
-                            tracing::error!("The provider sent a token of ours back; the response was cut off");
-                            return Poll::Ready(Some(Err(this.cut())));
-                        }
-                    },
-                    Some(Err(_)) => return Poll::Ready(Some(Err(this.cut()))),
-                    None => {
-                        *over = true;
-                        break echo.rest();
+                let why = if lease.stands() {
+                    match ready!(body.poll(cx)) {
+                        Some(Ok(chunk)) => match echo.guard(chunk) {
+                            Guarded::Clean(chunk) if chunk.is_empty() => continue,
+                            Guarded::Clean(chunk) => break Some(chunk),
+                            Guarded::Echo => Why::Echo,
+                        },
+                        Some(Err(_)) => Why::Truncated,
+                        None => match echo.rest() {
+                            Guarded::Clean(rest) => {
+                                *over = true;
+                                break (!rest.is_empty()).then_some(rest);
+                            }
+                            Guarded::Echo => Why::Echo,
+                        },
                     }
-                }
+                } else {
+                    Why::Ended
+                };
+                why.log();
+                // Once more round, so that what came before is written: an app that gets the head and half a body knows
+                // more than one that gets nothing.
+                *broken = true;
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
             },
         };
         let Some(chunk) = chunk else {
@@ -111,7 +140,9 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(text) => text.is_none(),
-            Source::Provider { body, echo, over, .. } => *over || (body.is_end() && echo.is_empty()),
+            Source::Provider { body, echo, over, broken, .. } => {
+                *over || (!*broken && body.is_end() && echo.is_empty())
+            }
         }
     }
 

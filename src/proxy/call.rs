@@ -199,7 +199,10 @@ impl Desk {
         ending: &mut Ending,
     ) -> Result<Allowed, Refusal> {
         // First of all, since a refusal leaves a row too: nobody fills the queue with calls that go nowhere.
-        self.broker.trail().reserve().await.map_err(|_| Refusal::StorageUnavailable)?;
+        if self.broker.trail().reserve().await.is_err() {
+            ending.finds_no_room();
+            return Err(Refusal::StorageUnavailable);
+        }
         let judged = self.table.judge(parts.method.as_str(), parts.uri.path().as_bytes());
         let route = judged.map_err(|refusal| match refusal {
             RouteRefusal::Ambiguous(why) => Refusal::AmbiguousPath(why),
@@ -240,14 +243,20 @@ impl Desk {
                 reason: reason.as_str(),
                 consent_url: format!("{}/grants/{grant}", self.public_url),
             },
-            (GrantRefusal::NoGrant { make_narrower }, Need::Scope(scope)) => Refusal::NoGrant {
+            (GrantRefusal::NoGrant { make_narrower }, need) => self.no_grant(need, make_narrower),
+        })
+    }
+
+    pub(super) fn no_grant(&self, need: Need, make_narrower: bool) -> Refusal {
+        match need {
+            Need::Scope(scope) => Refusal::NoGrant {
                 scope,
                 make_narrower,
                 consent_url: format!("{}/connect?scope={scope}", self.public_url),
             },
             // A public route needs no grant.
-            (GrantRefusal::NoGrant { .. }, Need::Public) => Refusal::UnknownEndpoint,
-        })
+            Need::Public => Refusal::UnknownEndpoint,
+        }
     }
 
     /// Where a route leads.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use memchr::memmem;
 
+use super::coding::{Coded, Sealed};
 use crate::broker::Bearer;
 
 /// So much of a token's beginning is looked for first.
@@ -44,15 +46,34 @@ pub(super) struct Echo {
     needle: Needle,
     /// What could be the token's beginning, from the chunk before.
     held: Bytes,
+    /// What a compressed body decodes to.
+    coded: Option<Box<Coded>>,
 }
 
 impl Echo {
-    /// Looks for the token that the call was sent with, if one was.
-    pub(super) fn of(bearer: Option<Arc<Bearer>>) -> Self {
-        Self { needle: bearer.map_or(Needle::Nothing, Needle::Bearer), held: Bytes::new() }
+    /// Looks for the token that the call was sent with, if one was, in a body with these headers.
+    pub(super) fn of(bearer: Option<Arc<Bearer>>, headers: &HeaderMap) -> Result<Self, Sealed> {
+        let coded = match &bearer {
+            Some(bearer) => Coded::of(headers, bearer.token())?,
+            None => None,
+        };
+        let needle = bearer.map_or(Needle::Nothing, Needle::Bearer);
+        Ok(Self { needle, held: Bytes::new(), coded: coded.map(Box::new) })
+    }
+
+    /// Looks for nothing, where there is no body.
+    pub(super) const fn none() -> Self {
+        Self { needle: Needle::Nothing, held: Bytes::new(), coded: None }
     }
 
     pub(super) fn guard(&mut self, chunk: Bytes) -> Guarded {
+        match (self.guard_bytes(chunk), &mut self.coded) {
+            (Guarded::Clean(chunk), Some(coded)) => coded.guard(chunk),
+            (guarded, _) => guarded,
+        }
+    }
+
+    fn guard_bytes(&mut self, chunk: Bytes) -> Guarded {
         let token = self.needle.bytes();
         if token.is_empty() {
             return Guarded::Clean(chunk);
@@ -90,13 +111,17 @@ impl Echo {
     }
 
     /// What was held back when the stream is over: it was not the token.
-    pub(super) fn rest(&mut self) -> Option<Bytes> {
+    pub(super) fn rest(&mut self) -> Guarded {
         let held = std::mem::take(&mut self.held);
-        (!held.is_empty()).then_some(held)
+        let Some(coded) = &mut self.coded else { return Guarded::Clean(held) };
+        match coded.guard(held) {
+            Guarded::Clean(chunk) if chunk.is_empty() => Guarded::Clean(coded.rest()),
+            guarded => guarded,
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.held.is_empty()
+        self.held.is_empty() && self.coded.as_ref().is_none_or(|coded| coded.is_empty())
     }
 }
 
@@ -108,7 +133,7 @@ mod tests {
     const TOKEN: &str = "eyJ0eXAi.CANARY.sig";
 
     fn run(chunks: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
-        let mut echo = Echo { needle: Needle::Text(TOKEN), held: Bytes::new() };
+        let mut echo = Echo { needle: Needle::Text(TOKEN), ..Echo::none() };
         let mut out = Vec::new();
         for chunk in chunks {
             match echo.guard(Bytes::copy_from_slice(chunk)) {
@@ -116,7 +141,10 @@ mod tests {
                 Guarded::Echo => return Err(out),
             }
         }
-        out.extend_from_slice(&echo.rest().unwrap_or_default());
+        match echo.rest() {
+            Guarded::Clean(rest) => out.extend_from_slice(&rest),
+            Guarded::Echo => return Err(out),
+        }
         Ok(out)
     }
 

@@ -18,6 +18,8 @@ enum Row {
     Later(AuditEvent),
     /// On disk since before the command was sent.
     Command(CommandTicket),
+    /// Not to be written by itself: too many wait already.
+    Counted(AuditEvent),
 }
 
 /// A call that is not over. Dropped before it was told how it ended, it was given up: the client went away.
@@ -49,7 +51,14 @@ impl Ending {
     pub(super) fn event(&mut self) -> Option<&mut AuditEvent> {
         match &mut self.row {
             Some(Row::Later(event)) => Some(event),
-            Some(Row::Command(_)) | None => None,
+            Some(Row::Command(_) | Row::Counted(_)) | None => None,
+        }
+    }
+
+    /// There is no room for the row: the call is refused, and counted with others like it.
+    pub(super) fn finds_no_room(&mut self) {
+        if let Some(event) = self.take_event() {
+            self.row = Some(Row::Counted(event));
         }
     }
 
@@ -122,6 +131,10 @@ impl Drop for Ending {
                 self.broker.trail().record(event);
             }
             Some(Row::Command(ticket)) => ticket.complete(complete),
+            Some(Row::Counted(mut event)) => {
+                complete(&mut event);
+                self.broker.trail().count_refused(event);
+            }
             None => {}
         }
     }

@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::answer::Answer;
 use super::call::{Allowed, Desk};
+use super::coding::Sealed;
 use super::echo::Echo;
 use super::ending::Ending;
 use super::incoming;
@@ -21,24 +22,40 @@ use super::pulse::Pulse;
 use super::received::Received;
 use super::refusal::Refusal;
 use super::sent::{Ended, Record, SentBody};
-use crate::broker::{Bearer, BearerRefusal, Chosen};
+use crate::broker::{Bearer, BearerRefusal, Chosen, Permit};
 use crate::domain::audit::AuditEvent;
 use crate::domain::route::{Need, Upstream};
 
 const REQUIRED_SCOPE: HeaderName = HeaderName::from_static("keyfob-required-scope");
 
 impl Desk {
-    async fn bearer(&self, chosen: &Chosen) -> Result<Arc<Bearer>, Refusal> {
+    async fn bearer(&self, permit: &Permit, chosen: &Chosen) -> Result<Arc<Bearer>, Refusal> {
         if let Some(bearer) = self.broker.bearer_now(chosen) {
-            return Ok(bearer);
+            return if permit.allows(&bearer) { Ok(bearer) } else { Err(self.no_grant(permit.route().need, true)) };
         }
-        self.broker.wait_for_bearer(chosen).await.map_err(|refusal| match refusal {
+        let bearer = self.broker.wait_for_bearer(chosen).await.map_err(|refusal| match refusal {
             BearerRefusal::RefreshUnavailable { retry_after } => Refusal::RefreshUnavailable(retry_after),
             BearerRefusal::NeedsConsent { reason } => Refusal::NeedsConsent {
                 reason: reason.as_str(),
                 consent_url: format!("{}/grants/{}", self.public_url, chosen.grant()),
             },
             BearerRefusal::Unreadable => Refusal::StorageUnavailable,
+        })?;
+        self.after_wait(permit, chosen, bearer)
+    }
+
+    /// A bearer that was waited for: meanwhile its grant may have been widened or ended, or the app cut off.
+    fn after_wait(&self, permit: &Permit, chosen: &Chosen, bearer: Arc<Bearer>) -> Result<Arc<Bearer>, Refusal> {
+        if !permit.allows(&bearer) {
+            return Err(self.no_grant(permit.route().need, true));
+        }
+        if self.broker.still_permits(permit, Some(chosen)) {
+            return Ok(bearer);
+        }
+        Err(if self.broker.still_permits(permit, None) {
+            self.no_grant(permit.route().need, false)
+        } else {
+            Refusal::InvalidKey
         })
     }
 
@@ -52,7 +69,7 @@ impl Desk {
         ending: &mut Ending,
     ) -> Result<Response<Answer>, Refusal> {
         let mut bearer = match &allowed.chosen {
-            Some(chosen) => Some(self.bearer(chosen).await?),
+            Some(chosen) => Some(self.bearer(&allowed.permit, chosen).await?),
             None => None,
         };
         if allowed.permit.route().command {
@@ -75,11 +92,12 @@ impl Desk {
             let again = record.as_ref().map_or(Some(SentBody::None), |record| record.again());
             if let (Some(newer), Some(body)) = (newer, again) {
                 response.into_body().drain().await;
+                let newer = self.after_wait(&allowed.permit, chosen, newer)?;
                 response = send.first(Some(&newer), body).await?;
                 bearer = Some(newer);
             }
         }
-        Ok(self.take(response, bearer, allowed, pulse).await)
+        self.take(response, bearer, allowed, pulse).await
     }
 
     /// A command is on disk before it is sent.
@@ -106,16 +124,18 @@ impl Desk {
         bearer: Option<Arc<Bearer>>,
         allowed: Allowed,
         pulse: &Arc<Pulse>,
-    ) -> Response<Answer> {
+    ) -> Result<Response<Answer>, Refusal> {
         let (upstream, need) = (allowed.permit.route().upstream, allowed.permit.route().need);
         let login = self.addresses.is_login(response.status(), response.headers());
         let (head, mut body) = response.into_parts();
         if login && upstream == Upstream::Api {
             body.drain().await;
-            return unauthenticated();
+            return Ok(unauthenticated());
         }
         body.finish_if_empty().await;
         let mut headers = head.headers;
+        let token = bearer.clone();
+        let echo = if body.is_end() { Echo::none() } else { Echo::of(token, &headers).map_err(sealed)? };
         body.wait_at_most(if is_event_stream(&headers) {
             self.patience.stream_idle
         } else {
@@ -128,10 +148,10 @@ impl Desk {
             headers.insert(REQUIRED_SCOPE, HeaderValue::from_static(scope.as_str()));
         }
         let lease = Lease::new(self.broker.clone(), allowed, Arc::clone(pulse));
-        let mut answer = Response::new(Answer::provider(body, Echo::of(bearer), lease));
+        let mut answer = Response::new(Answer::provider(body, echo, lease));
         *answer.status_mut() = head.status;
         *answer.headers_mut() = headers;
-        answer
+        Ok(answer)
     }
 }
 
@@ -196,6 +216,13 @@ fn unauthenticated() -> Response<Answer> {
     *response.status_mut() = StatusCode::UNAUTHORIZED;
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
+}
+
+fn sealed(_: Sealed) -> Refusal {
+    tracing::warn!(
+        "The provider sent a body in a coding that was not asked for and cannot be looked into for its token"
+    );
+    Refusal::ProtocolError
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

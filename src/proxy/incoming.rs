@@ -84,21 +84,19 @@ impl Addresses {
             Upstream::Mcp => &self.mcp,
         };
         let absolute = text.contains("://") || text.starts_with("//") || text.starts_with('\\');
-        if !absolute && upstream == Upstream::Api {
-            // A relative one leads to the proxy by itself: its paths are the provider's.
-            return None;
-        }
         let url = base.join(text).ok()?;
         let rest = &url[url::Position::BeforePath..];
         let same = |other: &Url| url.origin() == other.origin();
         let prefix = self.mcp.path().trim_end_matches('/');
-        let mcp_first = upstream == Upstream::Mcp || self.api.origin() != self.mcp.origin();
-        let path = if mcp_first && same(&self.mcp) && rest.starts_with(prefix) {
-            let below = &rest[prefix.len()..];
+        // Where both servers have one origin and the MCP server no path of its own, only its own answers mean it.
+        let may_be_mcp = upstream == Upstream::Mcp || self.api.origin() != self.mcp.origin() || !prefix.is_empty();
+        let below = rest.strip_prefix(prefix).filter(|below| below.starts_with(['/', '?', '#']) || below.is_empty());
+        let path = if let Some(below) = below.filter(|_| may_be_mcp && same(&self.mcp)) {
             format!("{}/mcp{}", self.proxy, if below == "/" { "" } else { below })
-        } else if same(&self.api) {
+        } else if same(&self.api) && (absolute || upstream == Upstream::Mcp) {
             format!("{}{rest}", self.proxy)
         } else {
+            // A relative one of the API leads to the proxy by itself: its paths are the provider's.
             return None;
         };
         HeaderValue::from_str(&path).ok()

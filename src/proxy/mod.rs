@@ -6,6 +6,7 @@
 mod answer;
 /// One call, all the way.
 mod call;
+mod coding;
 /// No token in a body.
 mod echo;
 /// What is remembered of a call.

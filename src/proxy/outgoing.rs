@@ -1,10 +1,11 @@
 //! The request as the provider gets it: the judged bytes of the path, headers by allow-list, one credential of ours.
 
-use http::header::{ACCEPT, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::form_urlencoded;
 
+use super::coding;
 use super::settings::Base;
 use crate::broker::{Bearer, Credential};
 use crate::domain::query::QueryVerdict;
@@ -34,7 +35,9 @@ pub(super) fn dress(asked: &HeaderMap, host: &HeaderValue, bearer: Option<&Beare
     headers.insert(HOST, host.clone());
     for (name, value) in asked {
         if is_listed(name.as_str()) {
-            headers.append(name.clone(), value.clone());
+            // A body that may hold our token must be one that can be looked into.
+            let ours = if name == ACCEPT_ENCODING && bearer.is_some() { coding::openable(value) } else { None };
+            headers.append(name.clone(), ours.unwrap_or_else(|| value.clone()));
         }
     }
     if let Some(nominated) = nominated(asked) {

@@ -150,7 +150,7 @@ pub(super) fn decide(shared: &Shared, call: &Call) -> Outcome {
     match call.field("decision").as_deref() {
         Some("cancel") => OAuthError::access_denied().into_redirect(&asked.redirect_uri, asked.state.as_deref()).into(),
         Some("authorize") => {
-            let ticked = ScopeSet::known_of(call.fields("scope").iter().map(String::as_str));
+            let ticked = call.fields("scope").iter().filter_map(|name| name.parse().ok()).collect::<ScopeSet>();
             let scopes = ticked.intersection(asked.scopes);
             if scopes.is_empty() && !asked.scopes.is_empty() {
                 let advice = "Tick at least one scope, or press Cancel.";

@@ -37,7 +37,7 @@ pub(super) fn change(shared: &Shared, call: &Call, what: &str) -> Outcome {
     let form = form_token(call.session().unwrap_or_default());
     match what {
         "tokens" => {
-            let scopes = ScopeSet::known_of(call.fields("scope").iter().map(String::as_str));
+            let scopes = call.fields("scope").iter().filter_map(|name| name.parse().ok()).collect::<ScopeSet>();
             let name =
                 call.field("name").filter(|name| !name.trim().is_empty()).unwrap_or_else(|| "Unnamed".to_owned());
             let secret = personal_access_token(shared, account, scopes, &name);

@@ -115,6 +115,9 @@ fn advice(grant: &Grant) -> (Option<String>, Tone) {
 
 const fn source(grant: &Grant) -> &'static str {
     match grant.scopes_source {
+        _ if grant.scopes_granted.holds_more() => {
+            "Teslascope granted more than is listed here, so no app reaches its MCP server with this grant"
+        }
         ScopesSource::Answer => "Granted as Teslascope's answer says",
         ScopesSource::Claim => "Granted as the token itself says",
         ScopesSource::Assumed => "Teslascope did not say what it granted: taken to be what was asked",

@@ -3,6 +3,7 @@
 #![expect(clippy::disallowed_methods, reason = "what is timed here is the program itself")]
 
 mod client;
+mod codings;
 mod ends;
 mod framing;
 mod memory;
@@ -11,4 +12,6 @@ mod refusals;
 mod requests;
 mod responses;
 mod tokens;
+mod trail;
+mod wider;
 mod world;

@@ -84,6 +84,14 @@ async fn addresses_of_the_provider_become_the_proxys_and_others_stay() {
         ),
         ("/mcp", format!("{own}/ai/mcp/messages?s=1"), "https://proxy.example/base/mcp/messages?s=1".to_owned()),
         ("/mcp", "/ai/mcp/messages".to_owned(), "https://proxy.example/base/mcp/messages".to_owned()),
+        ("/mcp", format!("{own}/api/x"), "https://proxy.example/base/api/x".to_owned()),
+        // The MCP server is below the API's origin here.
+        ("/api/vehicles", format!("{own}/ai/mcp"), "https://proxy.example/base/mcp".to_owned()),
+        ("/api/vehicles", format!("{own}/ai/mcp/x?s=1"), "https://proxy.example/base/mcp/x?s=1".to_owned()),
+        ("/api/vehicles", "/ai/mcp?s=1".to_owned(), "https://proxy.example/base/mcp?s=1".to_owned()),
+        // What only begins like it is something else.
+        ("/api/vehicles", "/ai/mcpx".to_owned(), "/ai/mcpx".to_owned()),
+        ("/mcp", format!("{own}/ai/mcpx"), "https://proxy.example/base/ai/mcpx".to_owned()),
     ] {
         world.provider.will_answer(answer("201 Created", &[("location", &given), ("content-location", &given)], ""));
         let got = world.get(path).await;
@@ -128,15 +136,19 @@ async fn a_truncated_answer_is_seen_as_a_failure() {
     client.send(world.head("GET", "/api/vehicles", &[])).await;
     let (got, _) = client.rest().await;
     let got = String::from_utf8_lossy(&got).into_owned();
-    assert!(got.is_empty() || got.contains("content-length: 100"), "{got}");
+    assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && got.contains("content-length: 100"), "{got}");
 
-    world
-        .provider
-        .will(Script::AnswerAndClose(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nshort\r\n".to_vec()));
-    let mut client = world.client().await;
-    client.send(world.head("GET", "/api/vehicles", &[])).await;
-    let (got, _) = client.rest().await;
-    assert!(!String::from_utf8_lossy(&got).contains("0\r\n\r\n"), "{}", String::from_utf8_lossy(&got));
+    // An empty reply would not tell the app that the provider had begun to answer.
+    for body in ["5\r\nshort\r\n", "5\r\nsho", "5\r", "", "5\r\nshort\r\n0\r\n", "zz\r\nshort\r\n"] {
+        let bytes = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n{body}");
+        world.provider.will(Script::AnswerAndClose(bytes.into_bytes()));
+        let mut client = world.client().await;
+        client.send(world.head("GET", "/api/vehicles", &[])).await;
+        let (got, _) = client.rest().await;
+        let got = String::from_utf8_lossy(&got).into_owned();
+        assert!(got.starts_with("HTTP/1.1 200 OK\r\n") && !got.contains("0\r\n\r\n"), "{body:?}: {got:?}");
+        assert_eq!(got.contains("short"), body.starts_with("5\r\nshort"), "{body:?}: {got:?}");
+    }
 
     // Where only the connection's end tells, it must not end in order.
     world

@@ -217,6 +217,23 @@ async fn a_second_401_is_passed_on_and_a_third_call_is_not_made() {
 }
 
 #[tokio::test]
+async fn a_call_whose_app_is_cut_off_while_it_waits_for_a_token_is_not_sent_again() {
+    let mut world = World::bare(&[], |_| {}).await;
+    world.oauth_grant(ScopeSet::ALL, "old-token").await;
+    let made = world.app(ScopeSet::ALL).await;
+    made.key.expose().clone_into(&mut world.key);
+    world.provider.will(Script::Pieces(vec![Vec::new(), unauthenticated()]));
+    world.provider.will_answer(tokens("new-token"));
+    let mut client = world.client().await;
+    client.send(world.head("GET", "/api/vehicles", &[])).await;
+    world.provider.until(|provider| provider.seen().len() == 1).await;
+    world.broker.revoke_app(made.app.id, None).await.unwrap();
+    world.provider.nudge.notify_one();
+    client.response().await.refuses(401, "invalid_app_key");
+    assert_eq!(story(&world), ["/api/vehicles old-token", "/oauth/token"]);
+}
+
+#[tokio::test]
 async fn a_body_that_was_not_kept_is_not_sent_again_but_the_next_call_has_the_new_token() {
     let world = refreshable().await;
     world.provider.will_answer(unauthenticated());

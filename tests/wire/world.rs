@@ -8,7 +8,7 @@ use keyfob::broker::{AppWish, AuthorizationWish, Broker, BrokerSettings, MadeApp
 use keyfob::config::{Given, Settings};
 use keyfob::domain::app::KeyHash;
 use keyfob::domain::grant::{Binding, Grant, GrantKind};
-use keyfob::domain::id::UserId;
+use keyfob::domain::id::{GrantId, UserId};
 use keyfob::domain::scope::ScopeSet;
 use keyfob::domain::secret::Secret;
 use keyfob::domain::time::Timestamp;
@@ -96,6 +96,7 @@ impl World {
         Self { broker, clock, provider, proxy, user, key: String::new(), stop, serving, directory, settings }
     }
 
+    /// The database's file.
     pub(crate) fn database(&self) -> std::path::PathBuf {
         self.directory.path().join("keyfob.db")
     }
@@ -127,15 +128,21 @@ impl World {
 
     /// A grant that can be refreshed, given in a browser; its first access token is `first`.
     pub(crate) async fn oauth_grant(&self, scopes: ScopeSet, first: &str) {
+        self.authorize(None, scopes, tokens(first)).await;
+    }
+
+    /// A grant given in a browser, or one that was there widened or renewed; the token endpoint answers `answer`.
+    pub(crate) async fn authorize(&self, grant: Option<GrantId>, scopes: ScopeSet, answer: Vec<u8>) -> Grant {
         let browser = KeyHash::of(b"browser");
         let label = "oauth".to_owned();
-        let wish = AuthorizationWish { user: self.user, browser, scopes, label, grant: None, return_to: None };
+        let wish = AuthorizationWish { user: self.user, browser, scopes, label, grant, return_to: None };
         let address = self.broker.begin_authorization(wish).await.unwrap();
         let state = address.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
-        self.provider.will_answer(tokens(first));
+        self.provider.will_answer(answer);
         let query = format!("code=c&state={state}");
-        self.broker.complete_authorization(&query, self.user, browser).await.unwrap();
+        let completed = self.broker.complete_authorization(&query, self.user, browser).await.unwrap();
         self.provider.forget();
+        completed.grant
     }
 
     pub(crate) async fn app(&self, scopes: ScopeSet) -> MadeApp {
@@ -254,8 +261,17 @@ async fn broker(
 
 /// What the token endpoint answers.
 pub(crate) fn tokens(access_token: &str) -> Vec<u8> {
+    tokens_with(access_token, "")
+}
+
+/// The same, with the scopes that the token is said to have.
+pub(crate) fn tokens_of(access_token: &str, scope: &str) -> Vec<u8> {
+    tokens_with(access_token, &format!(",\"scope\":\"{scope}\""))
+}
+
+fn tokens_with(access_token: &str, more: &str) -> Vec<u8> {
     let body = format!(
-        "{{\"token_type\":\"Bearer\",\"expires_in\":31536000,\"access_token\":\"{access_token}\",\"refresh_token\":\"refresh-{access_token}\"}}"
+        "{{\"token_type\":\"Bearer\",\"expires_in\":31536000,\"access_token\":\"{access_token}\",\"refresh_token\":\"refresh-{access_token}\"{more}}}"
     );
     answer("200 OK", &[("content-type", "application/json")], &body)
 }

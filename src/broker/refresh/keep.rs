@@ -187,8 +187,8 @@ impl Broker {
         let claimed = answer.claims.as_ref().and_then(|claims| claims.scopes);
         let known = grant.scopes_granted.union(grant.scopes_requested);
         let (scopes_granted, scopes_source) = match (answer.scopes, claimed) {
-            (Some(scopes), _) => (scopes.intersection(known), ScopesSource::Answer),
-            (None, Some(scopes)) => (scopes.intersection(known), ScopesSource::Claim),
+            (Some(scopes), _) => (scopes.within(known), ScopesSource::Answer),
+            (None, Some(scopes)) => (scopes.within(known), ScopesSource::Claim),
             (None, None) => (grant.scopes_granted, grant.scopes_source),
         };
         // The old access token is dead: when no usable one came with the new refresh token, that one is due at once.
