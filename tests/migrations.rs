@@ -116,3 +116,31 @@ async fn every_table_is_strict_and_every_reference_holds() {
     let mut connection = sqlite(&home.path).await;
     assert!(sqlx::query(orphan).execute(&mut connection).await.is_err());
 }
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date_with_what_it_holds() {
+    let home = home();
+    let first = home.path.with_file_name("first");
+    fs::create_dir(&first).unwrap();
+    let name = "0001_first.sql";
+    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(name), first.join(name)).unwrap();
+    let mut connection = sqlite(&home.path).await;
+    sqlx::migrate::Migrator::new(first.as_path())
+        .await
+        .unwrap()
+        .run_direct(None, &mut connection, false)
+        .await
+        .unwrap();
+    connection.close().await.unwrap();
+    run(&home.path, "PRAGMA user_version = 1").await;
+    run(
+        &home.path,
+        "INSERT INTO users (id, name, name_folded, role, created_at) VALUES (x'01', 'ada', 'ada', 'admin', 1)",
+    )
+    .await;
+    let store = Store::open(&home.path).await.unwrap();
+    assert!(store.has_admin().await.unwrap());
+    assert!(store.list_reviews(1).await.unwrap().is_empty());
+    store.close().await;
+    assert_eq!(number(&home.path, "PRAGMA user_version").await, SCHEMA_VERSION);
+}

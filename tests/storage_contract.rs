@@ -15,6 +15,8 @@ mod grants;
 mod once;
 #[path = "storage_contract/refresh.rs"]
 mod refresh;
+#[path = "storage_contract/reviews.rs"]
+mod reviews;
 #[path = "storage_contract/sealed.rs"]
 mod sealed;
 #[path = "storage_contract/shelf.rs"]

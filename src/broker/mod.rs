@@ -23,6 +23,7 @@ mod notify;
 mod passwords;
 mod pasted;
 mod refresh;
+mod review;
 mod schedule;
 mod sessions;
 mod setup;
@@ -51,6 +52,7 @@ pub use notify::{Notifier, Told};
 pub use passwords::{BadPassword, check_new as check_password};
 pub use pasted::{PastedError, PastedWish};
 pub use refresh::{BearerRefusal, RefreshOutcome};
+pub use review::ReviewRefusal;
 pub use sessions::OpenSession;
 pub use setup::SetupRefusal;
 pub use trail::{CommandTicket, StorageUnavailable, Trail};
@@ -63,6 +65,7 @@ use crate::domain::id::Id;
 pub use crate::oauth::PastedCheck;
 pub use crate::store::{
     AppFilter, AppRecord, AuditFilter, CallCount, GrantFilter, GrantSort, GrantsAfter, KeptSession, ListedGrant,
+    Review, ReviewCounts,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::{Health, Metrics};

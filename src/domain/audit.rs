@@ -85,9 +85,11 @@ pub mod kind {
     pub const ADMIN_KEY_REVOKED: &str = "admin_key.revoked";
     /// A master key was added or dropped, or data was re-sealed.
     pub const MASTER_KEYS: &str = "master_keys.changed";
+    /// An administrator signed an access review off.
+    pub const REVIEW_SIGNED_OFF: &str = "review.signed_off";
 
     /// Every kind.
-    pub const ALL: [&str; 20] = [
+    pub const ALL: [&str; 21] = [
         CALL,
         UNKNOWN_CALLERS,
         SIGNED_IN,
@@ -108,6 +110,7 @@ pub mod kind {
         ADMIN_KEY_MADE,
         ADMIN_KEY_REVOKED,
         MASTER_KEYS,
+        REVIEW_SIGNED_OFF,
     ];
 }
 

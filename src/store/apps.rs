@@ -50,8 +50,12 @@ pub struct AppFilter {
     pub grant: Option<GrantId>,
     /// Whose name or user's name contains this.
     pub search: Option<String>,
+    /// Live ones that have not called since, or were made before and never did; the longest idle first.
+    pub idle_since: Option<Timestamp>,
     /// From after this one, in the order of their making.
     pub after: Option<AppId>,
+    /// From after this many, where they come by their last call.
+    pub offset: u32,
     /// At most so many.
     pub limit: u32,
 }
@@ -250,7 +254,15 @@ impl Store {
         if let Some(after) = &filter.after {
             query.push(" AND a.id > ").push_bind(after.as_bytes().to_vec());
         }
-        query.push(" ORDER BY a.id LIMIT ").push_bind(i64::from(filter.limit));
+        if let Some(since) = filter.idle_since {
+            query
+                .push(" AND a.revoked_at IS NULL AND coalesce(a.last_used_at, a.created_at) < ")
+                .push_bind(since.millis());
+            query.push(" ORDER BY coalesce(a.last_used_at, a.created_at), a.id LIMIT ");
+        } else {
+            query.push(" ORDER BY a.id LIMIT ");
+        }
+        query.push_bind(i64::from(filter.limit)).push(" OFFSET ").push_bind(i64::from(filter.offset));
         let rows = query.build().fetch_all(&self.read).await?;
         rows.iter().map(record).collect()
     }

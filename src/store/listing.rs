@@ -37,6 +37,8 @@ pub struct GrantFilter {
     pub status: Option<GrantStatus>,
     /// The grants that need their user, where memory knows that better than what is kept; else the kept status tells.
     pub needing: Option<Vec<GrantId>>,
+    /// Not disconnected.
+    pub live: bool,
     /// Whose label or user's name contains this.
     pub search: Option<String>,
     /// In this order.
@@ -61,6 +63,8 @@ pub enum GrantSort {
     LastUsed,
     /// First to expire first.
     Expires,
+    /// Those with scopes that were never used first.
+    Unused,
 }
 
 /// A grant in a listing.
@@ -168,6 +172,7 @@ fn order(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
         GrantSort::Created => query.push("g.id DESC"),
         GrantSort::LastUsed => query.push("g.last_used_at DESC NULLS LAST, g.id"),
         GrantSort::Expires => query.push("g.expires_at NULLS LAST, g.id"),
+        GrantSort::Unused => query.push("g.scopes_granted & ~g.scopes_used = 0, g.id"),
     };
 }
 
@@ -208,6 +213,9 @@ fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
             }
         }
         None => {}
+    }
+    if filter.live {
+        query.push(" AND g.status <> 'disconnected'");
     }
     if let Some(search) = filter.search.as_deref().filter(|text| !text.is_empty()) {
         query.push(" AND (instr(lower(g.label), ").push_bind(search.to_lowercase());

@@ -18,6 +18,7 @@ mod live;
 mod meta;
 mod notices;
 mod refresh;
+mod reviews;
 mod sealed;
 mod sessions;
 mod trail;
@@ -41,6 +42,7 @@ pub use listing::{GrantFilter, GrantSort, GrantsAfter, ListedGrant};
 pub use live::Live;
 pub use notices::{Claim, Notice, NoticeAnswer};
 pub use refresh::{DueGrant, LeaseAnswer, LeaseMark, OpenSpending, ProcessId, RefreshRow, SpendAnswer, Unfinished};
+pub use reviews::{Review, ReviewCounts};
 pub use sealed::{MasterKeyId, Resealed, SealedUnder};
 pub use sessions::KeptSession;
 pub use trail::{AuditFilter, AuditPage};
@@ -49,7 +51,7 @@ pub use users::{Made, PasswordRecord, Removal};
 /// How long a writer waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 /// The schema's version: the number of the last migration.
-pub const SCHEMA_VERSION: i64 = 1;
+pub const SCHEMA_VERSION: i64 = 2;
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 

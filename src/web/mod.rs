@@ -152,6 +152,7 @@ fn pages() -> Router<Web> {
         .route("/admin/apps", get(admin::apps::show))
         .route("/admin/apps/{id}/revoke", post(admin::apps::revoke))
         .route("/admin/audit", get(admin::audit::show))
+        .route("/admin/review", get(admin::review::show).post(admin::review::sign_off))
         .route("/admin/live", get(live::show_all))
         .route("/admin/live/events", get(live::all_events))
         .route("/admin/keys", get(admin::keys::show).post(admin::keys::make))

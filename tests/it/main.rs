@@ -20,5 +20,6 @@ mod web_admin;
 mod web_connect;
 mod web_guard;
 mod web_live;
+mod web_review;
 mod web_sign_in;
 mod web_trial;

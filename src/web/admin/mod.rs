@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod export;
 pub(crate) mod grants;
 pub(crate) mod keys;
+pub(crate) mod review;
 pub(crate) mod users;
 
 /// One tab of the administration.
@@ -18,6 +19,7 @@ pub(crate) struct Tab {
 pub(crate) fn tabs(here: &str) -> Vec<Tab> {
     [
         ("/admin/grants", "Grants"),
+        ("/admin/review", "Review"),
         ("/admin/users", "Users"),
         ("/admin/apps", "Apps"),
         ("/admin/audit", "Audit"),
