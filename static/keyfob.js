@@ -107,6 +107,26 @@
     });
   }
 
+  // How far a rotation of keys is. At its end the page is opened anew, for its table.
+  var rotation = document.getElementById('rotation');
+  if (rotation && window.EventSource) {
+    var keys = new EventSource(rotation.dataset.events);
+    var ran = false;
+    keys.addEventListener('keys', function (event) {
+      var is = JSON.parse(event.data);
+      var bar = document.getElementById('done');
+      document.getElementById('done-words').textContent = is.done + ' of ' + is.all;
+      bar.max = is.all || 1;
+      bar.value = is.all ? is.done : 1;
+      if (is.done < is.all) {
+        ran = true;
+        document.getElementById('rotation-state').textContent = 'A rotation is under way: ' + (is.all - is.done) + ' left.';
+      } else if (ran) { location.reload(); }
+    });
+    keys.addEventListener('end', function () { keys.close(); });
+    keys.addEventListener('full', function () { keys.close(); });
+  }
+
   // What is asked, beside the button, follows the ticks.
   var summary = document.getElementById('asked');
   if (summary) {

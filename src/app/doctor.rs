@@ -266,7 +266,7 @@ async fn discovery(client: &Client) -> Check {
 /// What the settings say of themselves: they were read, or there would be no doctor.
 #[must_use]
 pub fn examine_settings(settings: &Settings) -> Check {
-    let set = settings.in_effect.iter().filter(|set| set.source != Source::Default).count();
+    let set = settings.in_effect.iter().filter(|set| !matches!(set.source, Source::Default | Source::Sandbox)).count();
     let notices =
         if settings.notices.is_empty() { String::new() } else { format!("; {}", settings.notices.join("; ")) };
     Check::good("settings", format!("{set} set, none at fault{notices}"))

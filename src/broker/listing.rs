@@ -7,7 +7,10 @@ use crate::domain::grant::{ConsentReason, Grant, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
 use crate::domain::time::Timestamp;
 use crate::domain::user::User;
-use crate::store::{AuditFilter, AuditPage, CallCount, GrantFilter, GrantSort, GrantsAfter, ListedGrant, StoreError};
+use crate::store::{
+    AuditFilter, AuditPage, CallCount, CallsOf, DecisionCount, GrantFilter, GrantSort, GrantsAfter, ListedGrant,
+    StoreError,
+};
 
 /// How long a reader of the audit trail waits for what is not written yet.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -144,6 +147,20 @@ impl Broker {
         most: u32,
     ) -> Result<Vec<CallCount>, StoreError> {
         self.store.count_calls(user, since, span_ms, most).await
+    }
+
+    /// Counts calls from `since` on by decision and by spans of so many milliseconds, the newest `most` of them.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn count_decisions(
+        &self,
+        of: CallsOf,
+        since: Timestamp,
+        span_ms: i64,
+        most: u32,
+    ) -> Result<Vec<DecisionCount>, StoreError> {
+        self.store.count_decisions(of, since, span_ms, most).await
     }
 
     /// A page of events, newest first. Whoever has just changed something finds it there; a trail that can't be written is

@@ -64,8 +64,8 @@ use crate::domain::grant::Binding;
 use crate::domain::id::Id;
 pub use crate::oauth::PastedCheck;
 pub use crate::store::{
-    AppFilter, AppRecord, AuditFilter, CallCount, GrantFilter, GrantSort, GrantsAfter, KeptSession, ListedGrant,
-    Review, ReviewCounts,
+    AppFilter, AppRecord, AuditFilter, CallCount, CallsOf, DecisionCount, GrantFilter, GrantSort, GrantsAfter,
+    KeptSession, ListedGrant, Review, ReviewCounts,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::{Health, Metrics};

@@ -16,6 +16,8 @@ pub enum Source {
     Environment,
     /// The settings file.
     File,
+    /// The sandbox, which stands in for the provider whatever is set.
+    Sandbox,
     /// Nothing set it.
     Default,
 }
@@ -28,6 +30,7 @@ impl Source {
             Self::Flag => "flag",
             Self::Environment => "environment",
             Self::File => "file",
+            Self::Sandbox => "sandbox",
             Self::Default => "default",
         }
     }
@@ -96,7 +99,7 @@ impl<'g> Layers<'g> {
         match source {
             Source::Flag => format!("--{}", key.long()),
             Source::File => format!("{} in {}", key.name, self.path.display()),
-            Source::Environment | Source::Default => key.env(),
+            Source::Environment | Source::Sandbox | Source::Default => key.env(),
         }
     }
 

@@ -126,10 +126,17 @@ impl Settings {
     /// used, and that is noted.
     pub fn replace_provider(&mut self, url: &str, mcp_url: &str, client_id: &str) {
         let (Ok(url), Ok(mcp_url)) = (BaseUrl::parse(url), BaseUrl::parse(mcp_url)) else { return };
-        for set in &self.in_effect {
-            if set.key.is_of_provider() && set.source != Source::Default {
+        for set in self.in_effect.iter_mut().filter(|set| set.key.is_of_provider()) {
+            if set.source != Source::Default {
                 self.notices.push(format!("{} is not used: the sandbox stands in for Teslascope", set.key.env()));
             }
+            set.source = Source::Sandbox;
+            set.value = match set.key.name {
+                name if name == keys::TESLASCOPE_URL.name => Some(url.as_str().to_owned()),
+                name if name == keys::TESLASCOPE_MCP_URL.name => Some(mcp_url.as_str().to_owned()),
+                name if name == keys::OAUTH_CLIENT_ID.name => Some(client_id.to_owned()),
+                _ => None,
+            };
         }
         (self.teslascope_url, self.teslascope_mcp_url) = (url, mcp_url);
         (self.oauth_client_id, self.oauth_client_secret) = (Some(client_id.to_owned()), None);

@@ -1,4 +1,6 @@
-//! How many calls the apps of a user made, by span of time.
+//! How many calls apps made, by span of time.
+
+use sqlx::{QueryBuilder, Sqlite};
 
 use super::columns::{Columns, key};
 use super::{Result, Store};
@@ -19,7 +21,76 @@ pub struct CallCount {
     pub refused: i64,
 }
 
+/// The calls of one decision in one span of time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DecisionCount {
+    /// Which span, counted from the first moment.
+    pub span: i64,
+    /// `allowed`, or the refusal's code.
+    pub decision: String,
+    /// How many calls.
+    pub calls: i64,
+}
+
+/// Whose calls are counted: everybody's where none is named.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct CallsOf {
+    /// Of the apps of this user.
+    pub user: Option<UserId>,
+    /// Of this app.
+    pub app: Option<AppId>,
+}
+
 impl Store {
+    /// Counts calls from `since` on by decision and by spans of so many milliseconds; of all of them, or of each app where
+    /// some are named, the newest `most`.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn count_decisions(
+        &self,
+        of: CallsOf,
+        since: Timestamp,
+        span_ms: i64,
+        most: u32,
+    ) -> Result<Vec<DecisionCount>> {
+        let first = self.first_row_from(since).await?;
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT (at - ");
+        query.push_bind(since.millis()).push(") / ").push_bind(span_ms.max(1));
+        query.push(" AS span, decision, count(*) AS calls FROM audit WHERE kind = ").push_bind(kind::CALL);
+        query.push(" AND at >= ").push_bind(since.millis());
+        let newest = |query: &mut QueryBuilder<Sqlite>| {
+            query.push("id >= ").push_bind(first).push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(most));
+        };
+        if let Some(app) = &of.app {
+            query
+                .push(" AND id IN (SELECT id FROM audit WHERE app = ")
+                .push_bind(app.as_bytes().to_vec())
+                .push(" AND ");
+            newest(&mut query);
+            query.push(")");
+            if let Some(user) = &of.user {
+                query.push(" AND user = ").push_bind(user.as_bytes().to_vec());
+            }
+        } else if let Some(user) = &of.user {
+            query.push(" AND id IN (SELECT a.id FROM apps p JOIN audit a ON a.id IN (SELECT id FROM audit WHERE app = p.id AND ");
+            newest(&mut query);
+            query.push(") WHERE p.user = ").push_bind(user.as_bytes().to_vec()).push(")");
+        } else {
+            // The oldest row that is looked at, found without reading those before it.
+            query.push(" AND id >= ").push_bind(first).push(" AND id > (SELECT coalesce(max(id), 0) FROM audit) - ");
+            query.push_bind(i64::from(most));
+        }
+        query.push(" GROUP BY 1, 2 ORDER BY 1, 3 DESC");
+        let rows = query.build().fetch_all(&self.read).await?;
+        rows.iter()
+            .map(|row| {
+                let row = Columns(row);
+                Ok(DecisionCount { span: row.int("span")?, decision: row.text("decision")?, calls: row.int("calls")? })
+            })
+            .collect()
+    }
+
     /// Counts the calls of a user's apps from `since` on, by spans of so many milliseconds; of each app the newest `most`.
     ///
     /// # Errors
@@ -51,5 +122,42 @@ impl Store {
                 })
             })
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::audit::AuditEvent;
+    use crate::domain::id::Id;
+    use crate::store::audit::tests::filled;
+
+    #[tokio::test]
+    async fn calls_are_counted_by_span_and_decision_and_only_the_newest() {
+        let (_directory, store) = filled(0..0).await;
+        let (one, other) = (Id::from_bytes([1; 16]), Id::from_bytes([2; 16]));
+        let call = |secs: i64, app, decision| {
+            AuditEvent::change(Timestamp::from_secs(secs), kind::CALL, None).of_app(app).decided(decision)
+        };
+        let change = AuditEvent::change(Timestamp::from_secs(20), kind::APP_MADE, None).of_app(one);
+        let events = [
+            call(1, one, "allowed"),
+            call(10, one, "allowed"),
+            call(11, other, "allowed"),
+            change,
+            call(25, one, "no_grant"),
+        ];
+        store.record(&events).await.unwrap();
+        let count = async |of, most| {
+            let found = store.count_decisions(of, Timestamp::from_secs(5), 10_000, most).await.unwrap();
+            found.into_iter().map(|one| (one.span, one.decision, one.calls)).collect::<Vec<_>>()
+        };
+        let allowed = |calls| (0, "allowed".to_owned(), calls);
+        let refused = (2, "no_grant".to_owned(), 1);
+        assert_eq!(count(CallsOf::default(), 100).await, [allowed(2), refused.clone()]);
+        let of_one = CallsOf { app: Some(one), user: None };
+        assert_eq!(count(of_one, 100).await, [allowed(1), refused.clone()]);
+        assert_eq!(count(CallsOf::default(), 3).await, [allowed(1), refused.clone()]);
+        assert_eq!(count(of_one, 1).await, [refused]);
     }
 }

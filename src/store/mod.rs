@@ -35,7 +35,7 @@ pub use apps::{AppFilter, AppRecord, KeptKey, NewApp};
 pub use audit::Usage;
 pub use changes::{Change, Changes};
 pub use copy::{copy_back, settle};
-pub use counts::CallCount;
+pub use counts::{CallCount, CallsOf, DecisionCount};
 pub use grants::{GrantRecord, KeptTokens, NewGrant, Swap};
 pub use inspect::{Inspection, inspect, inspect_wholly};
 pub use listing::{GrantFilter, GrantSort, GrantsAfter, ListedGrant};

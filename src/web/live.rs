@@ -7,7 +7,7 @@ use super::admin::{Tab, tabs};
 use super::calls::{CallRow, Names};
 use super::frame::{Frame, Section, page};
 use super::problem::Problem;
-use super::stream::{Whose, events};
+use super::stream::{Whose, calls};
 use super::visit::{Admin, Refused, SignedIn};
 use crate::broker::AuditFilter;
 use crate::domain::audit::kind;
@@ -37,7 +37,7 @@ pub(crate) async fn show(visit: SignedIn) -> Result<Response, Problem> {
 
 /// `GET /live/events`
 pub(crate) async fn own_events(visit: SignedIn) -> Result<Response, Problem> {
-    events(&visit, Whose::Own)
+    calls(&visit, Whose::Own)
 }
 
 /// `GET /admin/live`
@@ -47,7 +47,7 @@ pub(crate) async fn show_all(Admin(visit): Admin) -> Result<Response, Problem> {
 
 /// `GET /admin/live/events`
 pub(crate) async fn all_events(Admin(visit): Admin) -> Result<Response, Refused> {
-    Ok(events(&visit, Whose::All)?)
+    Ok(calls(&visit, Whose::All)?)
 }
 
 async fn shown(visit: &SignedIn, filter: AuditFilter, whose: Whose) -> Result<Response, Problem> {

@@ -7,6 +7,7 @@ mod app;
 mod apps;
 mod assets;
 mod calls;
+mod chart;
 mod connect;
 mod csrf;
 mod form;
@@ -156,6 +157,8 @@ fn pages() -> Router<Web> {
         .route("/admin/live", get(live::show_all))
         .route("/admin/live/events", get(live::all_events))
         .route("/admin/keys", get(admin::keys::show).post(admin::keys::make))
+        .route("/admin/rotation/events", get(admin::keys::events))
+        .route("/admin/settings", get(admin::settings::show))
         .route("/admin/keys/{id}/revoke", post(admin::keys::revoke))
 }
 

@@ -1,7 +1,7 @@
-//! Server-sent events of calls: for one's own apps, or for all of them. A stream looks at what happened four times a second
-//! and never makes a call wait: what it was too slow for is dropped and counted.
+//! Server-sent events: of calls, for one's own apps or for all of them, and of a rotation of keys. A stream looks at what
+//! happened four times a second and never makes a call wait: what it was too slow for is dropped and counted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,6 +29,8 @@ use crate::telemetry::Trouble;
 const LOOK: Duration = Duration::from_millis(250);
 /// How often it looks whether whoever watches still may.
 const CHECK: Duration = Duration::from_secs(2);
+/// How often it counts what a rotation of keys has left.
+const LOOK_AT_KEYS: Duration = Duration::from_secs(1);
 /// After so long without a word it says that it is still there, so that a browser that left is noticed.
 const SILENCE: Duration = Duration::from_secs(15);
 /// At most so many calls are told at a look; of more, the newest.
@@ -79,14 +81,21 @@ pub(crate) enum Whose {
     All,
 }
 
+/// What a stream is about.
+enum Subject {
+    /// Calls as they happen.
+    Calls { events: Receiver<Arc<AuditEvent>>, whose: Whose, names: Names },
+    /// How far a rotation of the master keys is, as last told, and when it was last looked at.
+    Keys { told: Option<(u64, u64)>, looked: Duration },
+}
+
 /// What a stream remembers between two looks.
 struct Watch {
     broker: Broker,
-    events: Receiver<Arc<AuditEvent>>,
-    whose: Whose,
+    subject: Subject,
+    for_admins: bool,
     user: UserId,
     session: KeyHash,
-    names: Names,
     /// When it was last looked whether whoever watches still may, and when something was last said.
     checked: Duration,
     said: Duration,
@@ -94,8 +103,19 @@ struct Watch {
     _place: Place,
 }
 
+/// The calls of a visit's user, or of all, as they happen.
+pub(crate) fn calls(visit: &SignedIn, whose: Whose) -> Result<Response, Problem> {
+    let events = visit.web.broker.trail().watch();
+    stream_of(visit, Subject::Calls { events, whose, names: Names::default() }, whose == Whose::All)
+}
+
+/// How far a rotation of the master keys is, whenever it gets on.
+pub(crate) fn keys(visit: &SignedIn) -> Result<Response, Problem> {
+    stream_of(visit, Subject::Keys { told: None, looked: Duration::ZERO }, true)
+}
+
 /// The stream of a visit, or the one word that there are too many.
-pub(crate) fn events(visit: &SignedIn, whose: Whose) -> Result<Response, Problem> {
+fn stream_of(visit: &SignedIn, subject: Subject, for_admins: bool) -> Result<Response, Problem> {
     let session = visit.session.id().ok_or_else(|| Problem::internal("a visit without a session"))?;
     let broker = visit.web.broker.clone();
     let Some(place) = visit.web.streams.take(visit.user.id) else {
@@ -103,12 +123,11 @@ pub(crate) fn events(visit: &SignedIn, whose: Whose) -> Result<Response, Problem
     };
     let now = broker.clock.elapsed();
     let watch = Watch {
-        events: broker.trail().watch(),
         broker,
-        whose,
+        subject,
+        for_admins,
         user: visit.user.id,
         session: id_hash(session),
-        names: Names::default(),
         checked: now,
         said: now,
         over: false,
@@ -144,7 +163,7 @@ impl Watch {
                     return Some((Bytes::from_static(b"event: end\ndata: end\n\n"), self));
                 }
             }
-            let mut text = self.look().await;
+            let mut text = self.look(now).await;
             if text.is_empty() && now.saturating_sub(self.said) >= SILENCE {
                 text.push_str(":\n\n");
             }
@@ -160,55 +179,75 @@ impl Watch {
     async fn may_go_on(&self) -> bool {
         let stands = matches!(self.broker.find_session(self.session).await, Ok(Some(kept)) if kept.user == self.user);
         let user = self.broker.account(self.user).await.ok().flatten();
-        stands
-            && user.is_some_and(|user| {
-                user.disabled_at.is_none() && (self.whose == Whose::Own || user.role == Role::Admin)
-            })
+        stands && user.is_some_and(|user| user.disabled_at.is_none() && (!self.for_admins || user.role == Role::Admin))
     }
 
     /// What happened since the last look, as events.
-    async fn look(&mut self) -> String {
-        let (mut found, mut missed, mut lagged) = (std::collections::VecDeque::new(), 0_usize, false);
-        loop {
-            match self.events.try_recv() {
-                Ok(event) if event.kind == kind::CALL && self.is_theirs(&event) => {
-                    found.push_back(event);
-                    if found.len() > MOST {
-                        found.pop_front();
-                        missed += 1;
-                    }
+    async fn look(&mut self, now: Duration) -> String {
+        match &mut self.subject {
+            Subject::Calls { events, whose, names } => {
+                told_of_calls(&self.broker, events, *whose, self.user, names).await
+            }
+            Subject::Keys { told, looked } => {
+                if told.is_some() && now.saturating_sub(*looked) < LOOK_AT_KEYS {
+                    return String::new();
                 }
-                Ok(_) => {}
-                Err(TryRecvError::Lagged(count)) => {
-                    lagged = true;
-                    if self.whose == Whose::All {
-                        missed += usize::try_from(count).unwrap_or(usize::MAX);
-                    }
+                *looked = now;
+                // What cannot be counted just now is counted at the next look.
+                let Ok(progress) = self.broker.key_progress().await else { return String::new() };
+                let is = (progress.all.saturating_sub(progress.left), progress.all);
+                if told.replace(is) == Some(is) {
+                    return String::new();
                 }
-                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                format!("event: keys\ndata: {}\n\n", serde_json::json!({ "done": is.0, "all": is.1 }))
             }
         }
-        let mut text = String::new();
-        match (missed, lagged && self.whose == Whose::Own) {
-            (0, false) => {}
-            // How many of those were whose is not known, and how much others call is nobody's business.
-            (_, true) => text.push_str("event: missed\ndata: Some\n\n"),
-            (missed, false) => {
-                let _ = write!(text, "event: missed\ndata: {missed}\n\n");
-            }
-        }
-        let now = self.broker.clock.now();
-        for event in found {
-            self.names.learn(&self.broker, &event).await;
-            let row = CallRow::of(&event, &self.names, now);
-            let _ = write!(text, "event: call\ndata: {}\n\n", row.told(self.whose == Whose::Own));
-        }
-        text
     }
+}
 
-    fn is_theirs(&self, event: &AuditEvent) -> bool {
-        self.whose == Whose::All || event.user == Some(self.user)
+async fn told_of_calls(
+    broker: &Broker,
+    events: &mut Receiver<Arc<AuditEvent>>,
+    whose: Whose,
+    user: UserId,
+    names: &mut Names,
+) -> String {
+    let (mut found, mut missed, mut lagged) = (VecDeque::new(), 0_usize, false);
+    loop {
+        match events.try_recv() {
+            Ok(event) if event.kind == kind::CALL && (whose == Whose::All || event.user == Some(user)) => {
+                found.push_back(event);
+                if found.len() > MOST {
+                    found.pop_front();
+                    missed += 1;
+                }
+            }
+            Ok(_) => {}
+            Err(TryRecvError::Lagged(count)) => {
+                lagged = true;
+                if whose == Whose::All {
+                    missed += usize::try_from(count).unwrap_or(usize::MAX);
+                }
+            }
+            Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+        }
     }
+    let mut text = String::new();
+    match (missed, lagged && whose == Whose::Own) {
+        (0, false) => {}
+        // How many of those were whose is not known, and how much others call is nobody's business.
+        (_, true) => text.push_str("event: missed\ndata: Some\n\n"),
+        (missed, false) => {
+            let _ = write!(text, "event: missed\ndata: {missed}\n\n");
+        }
+    }
+    let now = broker.clock.now();
+    for event in found {
+        names.learn(broker, &event).await;
+        let row = CallRow::of(&event, names, now);
+        let _ = write!(text, "event: call\ndata: {}\n\n", row.told(whose == Whose::Own));
+    }
+    text
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod refresh_world;
 mod web_admin;
 mod web_connect;
 mod web_guard;
+mod web_insight;
 mod web_live;
 mod web_review;
 mod web_sign_in;

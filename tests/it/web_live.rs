@@ -13,13 +13,13 @@ use keyfob::domain::user::Role;
 use super::browser::{Browser, House};
 
 /// What a browser does with a stream of events.
-struct Events {
+pub(crate) struct Events {
     body: BodyDataStream,
-    heard: String,
+    pub(crate) heard: String,
 }
 
 impl Events {
-    async fn of(browser: &mut Browser<'_>, path: &str) -> Self {
+    pub(crate) async fn of(browser: &mut Browser<'_>, path: &str) -> Self {
         let request = Request::get(path).header("accept", "text/event-stream").body(Body::empty()).unwrap();
         let answer = browser.answer(request).await;
         assert_eq!(answer.status(), StatusCode::OK, "{path}");
@@ -29,7 +29,7 @@ impl Events {
     }
 
     /// Listens until a text was heard, or the stream has ended. Whether it was heard.
-    async fn hear(&mut self, text: &str) -> bool {
+    pub(crate) async fn hear(&mut self, text: &str) -> bool {
         let listening = async {
             while !self.heard.contains(text) {
                 let Some(bytes) = self.body.next().await else { return false };

@@ -1,25 +1,26 @@
 //! `/admin/audit`: the audit trail, newest first.
 
-use std::collections::BTreeSet;
-
 use askama::Template;
 use axum::extract::RawQuery;
 use axum::response::Response;
 
 use super::{Choice, Tab, query, tabs};
-use crate::broker::{AccountError, AuditFilter, Broker};
+use crate::broker::{AccountError, AuditFilter, CallsOf};
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::{Timestamp, parse_span};
 use crate::web::calls::{Names, took};
+use crate::web::chart::{Chart, Counted, Span};
 use crate::web::form::{Field, Fields};
 use crate::web::frame::{Frame, Section, page};
 use crate::web::moment::Moment;
 use crate::web::problem::Problem;
-use crate::web::visit::Admin;
+use crate::web::visit::{Admin, SignedIn};
 
 /// So many events stand on one page.
 const PAGE: u32 = 100;
+/// So many calls are looked at for the chart.
+const COUNTED: u32 = 10_000;
 
 #[derive(Template)]
 #[template(path = "admin/audit.html")]
@@ -30,6 +31,10 @@ struct AuditPage {
     app: Field,
     since: Field,
     kinds: Vec<Choice>,
+    /// Nothing where the filter lets no calls through.
+    chart: Option<Chart>,
+    /// The other span of the chart, under the same filter.
+    other_span: String,
     events: Vec<Row>,
     next: Option<String>,
 }
@@ -69,25 +74,29 @@ impl Row {
     }
 }
 
-/// The names of what a page of events points to.
-async fn names_of(broker: &Broker, events: &[AuditEvent]) -> Result<Names, Problem> {
-    let mut names = Names::default();
-    for id in events.iter().filter_map(|event| event.user).collect::<BTreeSet<_>>() {
-        if let Some(user) = broker.account(id).await.map_err(Problem::unavailable)? {
-            names.user(id, user.name.as_str());
-        }
+/// The calls of the filter by decision.
+async fn chart(visit: &SignedIn, filter: &AuditFilter, span: Span) -> Result<Option<Chart>, Problem> {
+    if filter.kind.is_some_and(|kind| kind != kind::CALL) {
+        return Ok(None);
     }
-    for id in events.iter().filter_map(|event| event.app).collect::<BTreeSet<_>>() {
-        if let Ok(record) = broker.find_app(id, None).await {
-            names.app(id, record.app.name.as_str());
-        }
+    let of = CallsOf { user: filter.user, app: filter.app };
+    let (_, step_ms) = span.steps();
+    let found = visit.web.broker.count_decisions(of, span.since(visit.now), step_ms, COUNTED).await;
+    let counted: Vec<Counted> = found
+        .map_err(Problem::unavailable)?
+        .into_iter()
+        .map(|one| Counted {
+            step: one.span,
+            calls: one.calls,
+            refused: if one.decision == "allowed" { 0 } else { one.calls },
+            what: one.decision,
+        })
+        .collect();
+    let mut chart = Chart::of(span, visit.now, "By decision", &counted);
+    if chart.calls >= i64::from(COUNTED) {
+        chart.cut = Some("Of very many calls, the newest 10,000 are counted.");
     }
-    for id in events.iter().filter_map(|event| event.grant).collect::<BTreeSet<_>>() {
-        if let Some(grant) = broker.find_grant(id, None).await.map_err(Problem::unavailable)? {
-            names.grant(id, grant.label.as_str());
-        }
-    }
-    Ok(names)
+    Ok(Some(chart))
 }
 
 /// `GET /admin/audit`
@@ -123,12 +132,20 @@ pub(crate) async fn show(Admin(visit): Admin, RawQuery(raw): RawQuery) -> Result
     }
     let wrong = [&user, &app, &since].iter().any(|field| field.error.is_some());
     let events = if wrong { Vec::new() } else { broker.list_audit(&filter).await.map_err(Problem::unavailable)? };
-    let names = names_of(broker, &events).await?;
+    let mut names = Names::default();
+    for event in &events {
+        names.learn(broker, event).await;
+    }
+    let span = Span::of(fields.one("span"));
+    let chart = if wrong { None } else { chart(&visit, &filter, span).await? };
     let full = events.len() == PAGE as usize;
     let next = events.last().filter(|_| full).map(|last| {
         let kept = |name| (name, fields.one(name).trim());
-        query(&[kept("user"), kept("app"), kept("kind"), kept("since"), ("cursor", &last.id.to_string())])
+        query(&[kept("user"), kept("app"), kept("kind"), kept("since"), kept("span"), ("cursor", &last.id.to_string())])
     });
+    let kept = |name| (name, fields.one(name).trim());
+    let other = if span == Span::Week { "" } else { "week" };
+    let other_span = query(&[kept("user"), kept("app"), kept("kind"), kept("since"), ("span", other)]);
     Ok(page(&AuditPage {
         frame: visit.frame(Section::Admin),
         tabs: tabs("/admin/audit"),
@@ -136,6 +153,8 @@ pub(crate) async fn show(Admin(visit): Admin, RawQuery(raw): RawQuery) -> Result
         app,
         since,
         kinds: kind::ALL.into_iter().map(|one| Choice::plain(one, fields.one("kind"))).collect(),
+        chart,
+        other_span,
         events: events.iter().map(|event| Row::of(event, &names, visit.now)).collect(),
         next,
     }))

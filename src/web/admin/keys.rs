@@ -14,6 +14,7 @@ use crate::web::form::Field;
 use crate::web::frame::{Frame, Notice, Pill, Section, Tone, page, page_with};
 use crate::web::moment::Moment;
 use crate::web::problem::Problem;
+use crate::web::stream;
 use crate::web::visit::{Admin, Posted, Refused, SignedIn};
 
 #[derive(Template)]
@@ -89,6 +90,11 @@ async fn page_of(visit: &SignedIn, name: Field) -> Result<KeysPage, Problem> {
 /// `GET /admin/keys`
 pub(crate) async fn show(Admin(visit): Admin) -> Result<Response, Problem> {
     Ok(page(&page_of(&visit, Field::empty("name")).await?))
+}
+
+/// `GET /admin/rotation/events`: how far a rotation is.
+pub(crate) async fn events(Admin(visit): Admin) -> Result<Response, Refused> {
+    Ok(stream::keys(&visit)?)
 }
 
 #[derive(Template)]

@@ -6,6 +6,7 @@ pub(crate) mod export;
 pub(crate) mod grants;
 pub(crate) mod keys;
 pub(crate) mod review;
+pub(crate) mod settings;
 pub(crate) mod users;
 
 /// One tab of the administration.
@@ -25,6 +26,7 @@ pub(crate) fn tabs(here: &str) -> Vec<Tab> {
         ("/admin/audit", "Audit"),
         ("/admin/live", "Live"),
         ("/admin/keys", "Keys"),
+        ("/admin/settings", "Settings"),
     ]
     .into_iter()
     .map(|(path, name)| Tab { path, name, current: path == here })
