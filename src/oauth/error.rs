@@ -171,7 +171,7 @@ fn judge_answer(answer: &Answer) -> Result<TokenAnswer, TokenError> {
     match answer.status {
         200..=299 => match &answer.body {
             // Tokens first: whatever else the body says, what was given is kept.
-            Some(body) => match response::parse(body) {
+            Some(body) => match TokenAnswer::read(body) {
                 Some(given) => Ok(given),
                 None => Err(refusal(answer).unwrap_or_else(|| {
                     if answer.is_page() {

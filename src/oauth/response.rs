@@ -88,30 +88,33 @@ impl Oddity {
     }
 }
 
-/// Reads a body that came with a success status; nothing when there is no token in it.
-pub(super) fn parse(body: &[u8]) -> Option<TokenAnswer> {
-    let mut answer = TokenAnswer::default();
-    let mut members = if let Some(members) = object(body) {
-        members
-    } else {
-        answer.oddities.push(Oddity::Salvaged);
-        salvage(body)
-    };
-    // First the refresh token: what follows may be refused, this is kept.
-    answer.refresh_token =
-        text(&mut members, "refresh_token").filter(|token| !token.is_empty()).map(Secret::<RefreshToken>::new);
-    answer.access_token = access_token(&mut members, &mut answer.oddities);
-    if answer.refresh_token.is_none() && answer.access_token.is_none() {
-        return None;
+impl TokenAnswer {
+    /// Reads a body that came with a success status; nothing when there is no token in it.
+    #[must_use]
+    pub fn read(body: &[u8]) -> Option<Self> {
+        let mut answer = Self::default();
+        let mut members = if let Some(members) = object(body) {
+            members
+        } else {
+            answer.oddities.push(Oddity::Salvaged);
+            salvage(body)
+        };
+        // First the refresh token: what follows may be refused, this is kept.
+        answer.refresh_token =
+            text(&mut members, "refresh_token").filter(|token| !token.is_empty()).map(Secret::<RefreshToken>::new);
+        answer.access_token = access_token(&mut members, &mut answer.oddities);
+        if answer.refresh_token.is_none() && answer.access_token.is_none() {
+            return None;
+        }
+        answer.lifetime = lifetime(members.get("expires_in"), &mut answer.oddities);
+        answer.scopes = members.get("scope").and_then(|scope| scopes(scope, &mut answer.oddities));
+        answer.claims = answer.access_token.as_ref().and_then(Claims::of);
+        // An answer does not hide what the token itself says that nobody here knows.
+        if answer.claims.as_ref().and_then(|claims| claims.scopes).is_some_and(ScopeSet::holds_more) {
+            answer.scopes = answer.scopes.map(ScopeSet::and_more);
+        }
+        Some(answer)
     }
-    answer.lifetime = lifetime(members.get("expires_in"), &mut answer.oddities);
-    answer.scopes = members.get("scope").and_then(|scope| scopes(scope, &mut answer.oddities));
-    answer.claims = answer.access_token.as_ref().and_then(Claims::of);
-    // An answer does not hide what the token itself says that nobody here knows.
-    if answer.claims.as_ref().and_then(|claims| claims.scopes).is_some_and(ScopeSet::holds_more) {
-        answer.scopes = answer.scopes.map(ScopeSet::and_more);
-    }
-    Some(answer)
 }
 
 /// The members of a JSON object, after a byte order mark, whitespace, or what a server's warnings put around it. Of a
@@ -179,11 +182,7 @@ fn lifetime(value: Option<&Value>, oddities: &mut Vec<Oddity>) -> Option<Duratio
         }
         Some(_) => None,
     };
-    match seconds {
-        Some(seconds) if seconds.is_nan() => {
-            oddities.push(Oddity::LifetimeUnreadable);
-            None
-        }
+    match seconds.filter(|seconds: &f64| !seconds.is_nan()) {
         None => {
             oddities.push(Oddity::LifetimeUnreadable);
             None
@@ -265,7 +264,7 @@ mod tests {
     #[test]
     fn an_answer_as_the_provider_gives_it_is_read() {
         let capture = include_str!("../../tests/data/token-answer.json");
-        let answer = parse(capture.as_bytes()).unwrap();
+        let answer = TokenAnswer::read(capture.as_bytes()).unwrap();
         assert_eq!(answer.lifetime, Some(Duration::from_secs(31_535_999)));
         assert_eq!(answer.oddities, []);
         assert_eq!(answer.scopes, None);
@@ -285,11 +284,11 @@ mod tests {
             r#"{"refresh_token":"R","access_token":"a","token_type":"mac"}"#,
             r#"{"refresh_token":"R","access_token":"","expires_in":{}}"#,
         ] {
-            let answer = parse(body.as_bytes()).unwrap();
+            let answer = TokenAnswer::read(body.as_bytes()).unwrap();
             assert_eq!(expose(&answer), (None, Some("R")), "{body}");
         }
         let long = format!(r#"{{"refresh_token":"R","access_token":"{}"}}"#, "a".repeat(MAX_TOKEN + 1));
-        assert_eq!(expose(&parse(long.as_bytes()).unwrap()), (None, Some("R")));
+        assert_eq!(expose(&TokenAnswer::read(long.as_bytes()).unwrap()), (None, Some("R")));
     }
 
     #[test]
@@ -299,7 +298,7 @@ mod tests {
             r#"{"access_token":"A","refresh_token":""}"#,
             r#"{"access_token":"A","refresh_token":null}"#,
         ] {
-            assert_eq!(expose(&parse(body.as_bytes()).unwrap()), (Some("A"), None), "{body}");
+            assert_eq!(expose(&TokenAnswer::read(body.as_bytes()).unwrap()), (Some("A"), None), "{body}");
         }
     }
 
@@ -307,7 +306,7 @@ mod tests {
     fn the_type_may_have_any_case_or_be_missing() {
         for (kind, odd) in [(r#""bearer""#, vec![]), (r#""BEARER""#, vec![]), ("null", vec![Oddity::TypeMissing])] {
             let body = format!(r#"{{"access_token":"A","token_type":{kind},"expires_in":5}}"#);
-            let answer = parse(body.as_bytes()).unwrap();
+            let answer = TokenAnswer::read(body.as_bytes()).unwrap();
             assert_eq!((expose(&answer).0, &answer.oddities), (Some("A"), &odd), "{kind}");
         }
     }
@@ -332,7 +331,7 @@ mod tests {
             ("1e300", Some(MAX_LIFETIME), vec![LifetimeHuge]),
         ] {
             let body = format!(r#"{{"access_token":"A","token_type":"Bearer","expires_in":{value}}}"#);
-            let answer = parse(body.as_bytes()).unwrap();
+            let answer = TokenAnswer::read(body.as_bytes()).unwrap();
             assert_eq!((answer.lifetime, answer.oddities), (lifetime, odd), "{value}");
         }
     }
@@ -348,7 +347,7 @@ mod tests {
             ("null", None),
         ] {
             let body = format!(r#"{{"access_token":"A","scope":{scope}}}"#);
-            let scopes = parse(body.as_bytes()).unwrap().scopes.map(|set| set.to_string());
+            let scopes = TokenAnswer::read(body.as_bytes()).unwrap().scopes.map(|set| set.to_string());
             assert_eq!(scopes.as_deref(), expected, "{scope}");
         }
     }
@@ -356,11 +355,15 @@ mod tests {
     #[test]
     fn whole_tokens_are_found_in_a_body_that_was_cut_and_halves_are_not() {
         let whole = r#"{"token_type":"Bearer","access_token":"A","refresh_token":"R","more":"#;
-        let answer = parse(whole.as_bytes()).unwrap();
+        let answer = TokenAnswer::read(whole.as_bytes()).unwrap();
         assert_eq!(expose(&answer), (Some("A"), Some("R")));
         assert!(answer.oddities.contains(&Oddity::Salvaged));
-        assert!(parse(br#"{"token_type":"Bearer","access_token":"A"#).is_none());
-        assert!(parse(b"").is_none() && parse(b"<html></html>").is_none() && parse(b"[]").is_none());
+        assert!(TokenAnswer::read(br#"{"token_type":"Bearer","access_token":"A"#).is_none());
+        assert!(
+            TokenAnswer::read(b"").is_none()
+                && TokenAnswer::read(b"<html></html>").is_none()
+                && TokenAnswer::read(b"[]").is_none()
+        );
     }
 
     #[test]
@@ -376,7 +379,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_body_makes_the_parser_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = parse(&body);
+            let _ = TokenAnswer::read(&body);
         }
 
         #[test]
@@ -385,7 +388,7 @@ mod tests {
             body.truncate(cut);
             if let Some(byte) = body.get_mut(at) { *byte = with; }
             let before = body.clone();
-            if let Some(answer) = parse(&body) && let Some(token) = answer.refresh_token {
+            if let Some(answer) = TokenAnswer::read(&body) && let Some(token) = answer.refresh_token {
                 let text = serde_json::to_string(token.expose_str().unwrap()).unwrap();
                 prop_assert!(memchr::memmem::find(&before, &text.as_bytes()[1..text.len() - 1]).is_some() || before.contains(&b'\\'));
             }

@@ -22,6 +22,7 @@ use super::pulse::Pulse;
 use super::received::Received;
 use super::refusal::Refusal;
 use super::sent::{Ended, Record, SentBody};
+use super::turn::Turn;
 use crate::broker::{Bearer, BearerRefusal, Chosen, Permit};
 use crate::domain::audit::AuditEvent;
 use crate::domain::route::{Need, Upstream};
@@ -79,7 +80,7 @@ impl Desk {
         let body = match &record {
             Some(record) => {
                 ending.sends(Arc::clone(record));
-                SentBody::First { body, record: Arc::clone(record), limit: self.max_body }
+                SentBody::First { body, record: Arc::clone(record), limit: self.max_body, turn: Turn::default() }
             }
             None => SentBody::None,
         };

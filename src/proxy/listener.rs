@@ -17,6 +17,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::call::Desk;
+use super::provider::MOST_BUFFERED;
 use super::pulse::{Patience, Pulse};
 use super::settings::ProxySettings;
 use super::wire::Wire;
@@ -68,7 +69,9 @@ async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience:
         let (desk, pulse) = (Arc::clone(&desk), Arc::clone(pulse));
         async move { Ok::<_, Infallible>(desk.answer(&pulse, request).await) }
     });
-    let mut http = pin!(http1::Builder::new().max_header_size(64 * 1024).serve_connection(io, calls));
+    let mut server = http1::Builder::new();
+    server.max_header_size(64 * 1024).max_buf_size(MOST_BUFFERED);
+    let mut http = pin!(server.serve_connection(io, calls));
     let tick = patience.tick();
     let mut look = pin!(sleep(tick));
     let mut slow = false;

@@ -39,6 +39,7 @@ mod refusal;
 mod sent;
 /// What is set.
 mod settings;
+mod turn;
 /// The socket: only approved heads pass.
 mod wire;
 

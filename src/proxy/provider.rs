@@ -30,6 +30,9 @@ type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
 /// The most connections that are kept for later calls.
 const MOST_KEPT: usize = 1_024;
 
+/// The most that is buffered of what goes each way on one connection, which a client that does not read keeps full.
+pub(super) const MOST_BUFFERED: usize = 64 * 1024;
+
 /// Why there is no answer.
 pub(super) enum NoAnswer {
     /// No connection could be made.
@@ -171,7 +174,11 @@ impl Server {
                 tracing::warn!(error = %Causes(&*cause), "No connection to the provider can be made");
                 NoAnswer::Unreachable
             })?;
-            let (send, connection) = http1::handshake(io).await.map_err(|_| NoAnswer::Unreachable)?;
+            let (send, connection) = http1::Builder::new()
+                .max_buf_size(MOST_BUFFERED)
+                .handshake(io)
+                .await
+                .map_err(|_| NoAnswer::Unreachable)?;
             Ok(Box::new(Link { send, connection, open: true, idle_since: Instant::now() }))
         };
         // The connector bounds the TCP handshake; this bounds that of TLS too.

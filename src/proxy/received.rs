@@ -11,6 +11,7 @@ use hyper::body::Incoming;
 
 use super::provider::{Link, Server};
 use super::pulse::{Pulse, Wait};
+use super::turn::Turn;
 
 /// The provider's body did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -25,11 +26,20 @@ pub(super) struct Received {
     pulse: Arc<Pulse>,
     wait: Wait,
     patience: Duration,
+    turn: Turn,
 }
 
 impl Received {
     pub(super) fn new(body: Incoming, link: Box<Link>, server: Arc<Server>, pulse: Arc<Pulse>) -> Self {
-        Self { body, link: Some(link), server, pulse, wait: Wait::default(), patience: Duration::MAX }
+        Self {
+            body,
+            link: Some(link),
+            server,
+            pulse,
+            wait: Wait::default(),
+            patience: Duration::MAX,
+            turn: Turn::default(),
+        }
     }
 
     /// How long the next byte may take.
@@ -38,6 +48,9 @@ impl Received {
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Truncated>>> {
+        if self.turn.is_over(cx) {
+            return Poll::Pending;
+        }
         loop {
             let mut polled = Pin::new(&mut self.body).poll_frame(cx);
             if polled.is_pending()
@@ -51,6 +64,7 @@ impl Received {
                     self.wait.end();
                     match frame.into_data() {
                         Ok(chunk) => {
+                            self.turn.passed(chunk.len());
                             // Whoever asks whether this was all will not come back for the end.
                             if self.body.is_end_stream() {
                                 self.finish(cx);

@@ -10,6 +10,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::turn::Turn;
+
 /// The most of a body that is kept to be sent once more after a 401.
 const MOST_KEPT: u64 = 64 * 1024;
 
@@ -69,7 +71,7 @@ pub(super) struct BodyCut;
 /// A request's body.
 pub(super) enum SentBody {
     None,
-    First { body: Incoming, record: Arc<Record>, limit: u64 },
+    First { body: Incoming, record: Arc<Record>, limit: u64, turn: Turn },
     Again(VecDeque<Bytes>),
 }
 
@@ -78,16 +80,20 @@ impl Body for SentBody {
     type Error = BodyCut;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyCut>>> {
-        let (body, record, limit) = match self.get_mut() {
+        let (body, record, limit, turn) = match self.get_mut() {
             Self::None => return Poll::Ready(None),
             Self::Again(kept) => return Poll::Ready(kept.pop_front().map(|chunk| Ok(Frame::data(chunk)))),
-            Self::First { body, record, limit } => (body, record, *limit),
+            Self::First { body, record, limit, turn } => (body, record, *limit, turn),
         };
+        if turn.is_over(cx) {
+            return Poll::Pending;
+        }
         loop {
             match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) => {
                     // Trailers end here: they could say what the head was not allowed to.
                     let Ok(chunk) = frame.into_data() else { continue };
+                    turn.passed(chunk.len());
                     let bytes = record.bytes.load(Ordering::Relaxed) + chunk.len() as u64;
                     if bytes > limit {
                         record.end(Ended::TooLarge);
