@@ -1,15 +1,14 @@
 //! A data directory seen from inside: grants put into it and looked at without the program.
 
 use keyfob::ambient::{Clock, Entropy};
-use keyfob::domain::grant::{Binding, Grant, GrantKind, GrantStatus, ScopesSource};
+use keyfob::domain::grant::Binding;
 use keyfob::domain::id::{GrantId, Id, UserId};
-use keyfob::domain::scope::{Scope, ScopeSet};
-use keyfob::domain::secret::{AccessToken, RefreshToken, Secret};
 use keyfob::domain::user::{Role, User};
-use keyfob::store::{KeptTokens, NewGrant, SealedUnder, Store};
-use keyfob::vault::{KeyFile, KeyId, KeyRing, Place as Spot, Vault};
+use keyfob::store::{SealedUnder, Store};
+use keyfob::vault::{KeyFile, KeyId, KeyRing, Vault};
 
 use crate::program::Place;
+use crate::sealed::sealed;
 
 /// The store and the vault of a data directory that the program has made.
 pub(crate) struct Kept {
@@ -59,51 +58,16 @@ impl Kept {
 
     /// Puts a grant in that was made with this provider.
     pub(crate) fn put_grant(&self, label: &str, origin: &str) -> GrantId {
-        let now = self.clock.now();
-        let id = Id::new(now, self.entropy.bytes());
-        let (key, data_key) = self.vault.new_data_key(id);
-        let mut row = [0; 32];
-        row[..16].copy_from_slice(id.as_bytes());
-        row[16..].copy_from_slice(self.user.as_bytes());
-        let at = |column| Spot { table: "grants", row: &row, column, version: 1 };
-        let scopes = ScopeSet::of(Scope::Vehicles);
-        let grant = Grant {
-            id,
-            user: self.user,
-            label: label.parse().unwrap(),
-            kind: GrantKind::OAuth,
-            status: GrantStatus::Active,
-            reason: None,
-            scopes_requested: scopes,
-            scopes_granted: scopes,
-            scopes_source: ScopesSource::Answer,
-            scopes_used: ScopeSet::EMPTY,
-            created_at: now,
-            refreshed_at: None,
-            last_used_at: None,
-            expires_at: None,
-            token_version: 1,
-            binding: Binding {
-                api_origin: origin.to_owned(),
-                mcp_origin: origin.to_owned(),
-                token_origin: origin.to_owned(),
-                client_id: "keyfob-sandbox".to_owned(),
-            },
-            provider_account: None,
+        let id = Id::new(self.clock.now(), self.entropy.bytes());
+        let binding = Binding {
+            api_origin: origin.to_owned(),
+            mcp_origin: origin.to_owned(),
+            token_origin: origin.to_owned(),
+            client_id: "keyfob-sandbox".to_owned(),
         };
-        let tokens = KeptTokens {
-            access_token: key.seal(&at("access_token"), &Secret::<AccessToken>::new(format!("CANARY-access-{id}"))),
-            refresh_token: Some(
-                key.seal(&at("refresh_token"), &Secret::<RefreshToken>::new(format!("CANARY-refresh-{id}"))),
-            ),
-            scopes_granted: scopes,
-            scopes_source: ScopesSource::Answer,
-            expires_at: None,
-            due_at: None,
-            provider_account: None,
-        };
-        let master_key_id = KeyId::of(&data_key).unwrap().to_string();
-        self.wait(self.store.keep_grant(&NewGrant { grant, data_key, master_key_id, tokens })).unwrap();
+        let tokens = (&*format!("CANARY-access-{id}"), &*format!("CANARY-refresh-{id}"));
+        let new = sealed(&self.vault, (id, self.user), label, binding, self.clock.now(), tokens);
+        self.wait(self.store.keep_grant(&new)).unwrap();
         id
     }
 

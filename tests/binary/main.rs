@@ -18,6 +18,8 @@ mod ops;
 mod pages;
 mod program;
 mod restored;
+#[path = "../world/sealed.rs"]
+mod sealed;
 mod secrets;
 mod service_manager;
 mod settings;

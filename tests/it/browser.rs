@@ -10,21 +10,19 @@ use axum::extract::ConnectInfo;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use keyfob::ambient::{Clock, Entropy};
-use keyfob::broker::{Broker, BrokerSettings, Door, Parts};
+use keyfob::broker::{Broker, Door};
 use keyfob::config::{Given, Settings};
-use keyfob::domain::grant::Binding;
 use keyfob::domain::time::Timestamp;
-use keyfob::oauth::{Client, ClientSettings, Places, Registration, tls_config};
+use keyfob::oauth::tls_config;
 use keyfob::proxy::{self, ProxySettings};
 use keyfob::sandbox::{Sandbox, SandboxConfig};
-use keyfob::store::Store;
-use keyfob::telemetry::{Health, Metrics};
-use keyfob::vault::{KeyFile, KeyRing, Vault};
 use keyfob::web::{Web, WebSettings};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower::ServiceExt as _;
+
+use super::start::Start;
 
 pub(crate) const PASSWORD: &str = "correct horse CANARY staple";
 
@@ -72,49 +70,17 @@ impl House {
     pub(crate) async fn of(directory: TempDir, public_url: &str, config: SandboxConfig, registered: bool) -> Self {
         let (clock, entropy) = (Clock::test(Timestamp::from_secs(1_795_000_000)), Entropy::seeded(7));
         let sandbox = Sandbox::start(SandboxConfig { clock: clock.clone(), ..config }).await.unwrap();
-        let origin = sandbox.url();
-        let places = Places {
-            api: origin.parse().unwrap(),
-            mcp: sandbox.mcp_url().parse().unwrap(),
-            authorize: None,
-            token: None,
-            revoke: None,
-        };
-        let client_id = if registered { "keyfob-sandbox" } else { "" }.to_owned();
-        let registration = registered.then(|| Registration { client_id: client_id.clone(), client_secret: None });
-        let tls = tls_config(None, false).unwrap();
-        let settings = ClientSettings { places, registration, timeout: Duration::from_secs(5), tls };
-        let oauth = Client::new(settings, clock.clone()).unwrap();
-        let ring = KeyRing::create_new(KeyFile::new(directory.path().join("master.keys"), None), &entropy).unwrap();
-        let store = Store::open(&directory.path().join("keyfob.db")).await.unwrap();
-        let health = Health::starting();
-        let settings = BrokerSettings {
-            public_url: public_url.to_owned(),
-            proxy_public_url: "http://127.0.0.1:8701".to_owned(),
-            binding: Binding {
-                api_origin: origin.clone(),
-                mcp_origin: origin.clone(),
-                token_origin: String::new(),
-                client_id,
-            },
-            provider_key: origin,
-            app_rate: None,
-            refresh_rate_per_minute: 30,
-            token_timeout: Duration::from_secs(30),
-            audit_keep: Duration::from_secs(90 * 86_400),
-            audit_rows: 1_000_000,
-        };
-        let parts = Parts {
-            store,
-            vault: Vault::new(ring, entropy.clone()),
-            oauth,
+        let start = Start {
+            directory: directory.path(),
+            sandbox: &sandbox,
             clock: clock.clone(),
             entropy,
-            metrics: Metrics::new(clock.clone(), health.clone()),
-            health,
-            settings,
+            public_url,
+            client_id: if registered { "keyfob-sandbox" } else { "" },
+            token_timeout: Duration::from_secs(5),
+            rate: 30,
         };
-        let broker = Broker::start(parts).await.unwrap();
+        let broker = start.broker().await;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let settings = of_the_program(&directory, &sandbox, public_url);
         let web = WebSettings {

@@ -16,6 +16,10 @@ mod refresh;
 mod refresh_doubt;
 mod refresh_storage;
 mod refresh_world;
+#[path = "../world/sealed.rs"]
+mod sealed;
+#[path = "../world/start.rs"]
+mod start;
 mod web_admin;
 mod web_connect;
 mod web_guard;

@@ -1,32 +1,27 @@
 //! Processes that share one database, beside a sandbox that misbehaves when told to.
 
-use std::path::Path;
 use std::time::Duration;
 
 use http::StatusCode;
 use keyfob::ambient::{Clock, Entropy};
 use keyfob::broker::{
-    AppWish, AuthorizationWish, Bearer, BearerRefusal, Broker, BrokerSettings, Chosen, CompleteError, Completed,
-    Credential, KeyVia, Parts,
+    AppWish, AuthorizationWish, Bearer, BearerRefusal, Broker, Chosen, CompleteError, Completed, Credential, KeyVia,
 };
 use keyfob::domain::app::KeyHash;
-use keyfob::domain::grant::{Binding, Grant, GrantStatus};
+use keyfob::domain::grant::{Grant, GrantStatus};
 use keyfob::domain::id::{GrantId, UserId};
 use keyfob::domain::route::RouteTable;
 use keyfob::domain::scope::ScopeSet;
 use keyfob::domain::time::Timestamp;
 use keyfob::domain::user::Role;
-use keyfob::oauth::{Client, ClientSettings, Places, Registration, tls_config};
 use keyfob::sandbox::{Faults, Sandbox, SandboxConfig};
-use keyfob::store::Store;
-use keyfob::telemetry::{Health, Metrics};
-use keyfob::vault::{KeyFile, KeyRing, Vault};
 
 use super::browser::Provider;
+use super::start::Start;
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3_600);
-/// How long the processes wait for the token endpoint.
-pub(crate) const TIMEOUT: Duration = Duration::from_millis(400);
+/// How long the processes wait for the token endpoint: not so short that a busy machine exceeds it.
+pub(crate) const TIMEOUT: Duration = Duration::from_millis(1_500);
 
 /// A sandbox, a data directory, a clock that obeys.
 pub(crate) struct World {
@@ -84,49 +79,20 @@ impl World {
     }
 
     pub(crate) async fn another_process(&self, clock: Clock, client_id: &str) -> Process {
-        let api = self.sandbox.url();
-        let entropy = Entropy::system();
-        let places = Places {
-            api: api.parse().unwrap(),
-            mcp: self.sandbox.mcp_url().parse().unwrap(),
-            authorize: None,
-            token: None,
-            revoke: None,
+        let start = Start {
+            directory: self.directory.path(),
+            sandbox: &self.sandbox,
+            clock,
+            entropy: Entropy::system(),
+            public_url: "http://localhost:8700",
+            client_id,
+            token_timeout: TIMEOUT,
+            rate: self.rate,
         };
-        let registration = Some(Registration { client_id: client_id.to_owned(), client_secret: None });
-        let tls = tls_config(None, false).unwrap();
-        let oauth = Client::new(ClientSettings { places, registration, timeout: TIMEOUT, tls }, clock.clone()).unwrap();
-        let health = Health::starting();
-        health.clear(keyfob::telemetry::Trouble::Starting);
-        let parts = Parts {
-            store: Store::open(&self.database()).await.unwrap(),
-            vault: Vault::new(ring(self.directory.path(), &entropy), entropy.clone()),
-            oauth,
-            clock: clock.clone(),
-            entropy,
-            metrics: Metrics::new(clock.clone(), health.clone()),
-            health,
-            settings: BrokerSettings {
-                public_url: "http://localhost:8700".to_owned(),
-                proxy_public_url: "http://127.0.0.1:8701".to_owned(),
-                binding: Binding {
-                    api_origin: api.clone(),
-                    mcp_origin: api.clone(),
-                    token_origin: String::new(),
-                    client_id: client_id.to_owned(),
-                },
-                provider_key: api.clone(),
-                app_rate: None,
-                refresh_rate_per_minute: self.rate,
-                token_timeout: TIMEOUT,
-                audit_keep: 24 * HOUR,
-                audit_rows: 1_000_000,
-            },
-        };
-        let broker = Broker::start(parts).await.unwrap();
+        let broker = start.broker().await;
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
-        Process { broker, http, api }
+        Process { broker, http, api: self.sandbox.url() }
     }
 
     /// Every byte of the data directory.
@@ -137,11 +103,6 @@ impl World {
         }
         all
     }
-}
-
-fn ring(directory: &Path, entropy: &Entropy) -> KeyRing {
-    let file = KeyFile::new(directory.join("master.keys"), None);
-    if file.exists() { KeyRing::open(file).unwrap() } else { KeyRing::create_new(file, entropy).unwrap() }
 }
 
 impl Process {
