@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use keyfob::ambient::Entropy;
+use keyfob::domain::scope::{Scope, ScopeSet};
 use keyfob::sandbox::{Moment, SandboxConfig};
 use serde_json::Value;
 
-use crate::town::{Connected, Running, TIMEOUT, Town};
+use crate::town::{Connected, Running, TIMEOUT, Town, number};
 
 /// Where the kill falls.
 #[derive(Clone, Copy, Debug)]
@@ -32,12 +33,12 @@ struct Tally {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_at_any_point_keeps_the_token_or_names_its_loss() {
-    let kills: u32 = std::env::var_os("KEYFOB_TEST_KILLS").and_then(|kills| kills.to_str()?.parse().ok()).unwrap_or(20);
+    let kills = number("KEYFOB_TEST_KILLS", 20);
     let town = Town::new(SandboxConfig::default()).await;
     let ada = town.connect().await;
     let mut tally = Tally::default();
     for kill in 0..kills {
-        let point = POINTS[kill as usize % POINTS.len()];
+        let point = POINTS[usize::try_from(kill).unwrap() % POINTS.len()];
         town.faults.expire_access_tokens();
         kill_at(&town, &ada, point).await;
         assert_eq!(town.integrity().await, "ok", "after kill {kill} {point:?}");
@@ -98,7 +99,7 @@ async fn settle(town: &Town, ada: &Connected, point: Point, tally: &mut Tally) {
             tally.named += 1;
             drop(running);
             let broker = town.broker().await;
-            town.consent(&broker, ada.user, Some(ada.grant)).await;
+            town.consent(&broker, ada.user, Some(ada.grant), ScopeSet::of(Scope::Vehicles)).await;
             broker.store.close().await;
         }
         _ => tally.lost.push(format!("{point:?}: {got} {grant}\n{}", town.said())),

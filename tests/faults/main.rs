@@ -1,9 +1,14 @@
-//! The real program against the sandbox and its faults: killed at every point of a refresh, several on one database, on a
-//! full disk. `KEYFOB_TEST_KILLS=500` sweeps the kill points as often.
+//! The real program against the sandbox and its faults; README.md tells which test holds what, and how to run longer.
 
 #![expect(clippy::unwrap_used, reason = "a test that can't go on has failed")]
 
-mod disk;
+mod clock;
 mod kills;
+mod many;
 mod processes;
+#[path = "../world/sealed.rs"]
+mod sealed;
+#[path = "../world/start.rs"]
+mod start;
+mod storage;
 mod town;

@@ -1,23 +1,24 @@
 //! A data directory with a grant and an app, a sandbox beside it, and the real program on it.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use keyfob::ambient::{Clock, Entropy};
-use keyfob::broker::{AppWish, AuthorizationWish, Broker, BrokerSettings, Parts};
+use keyfob::broker::{AppWish, AuthorizationWish, Broker};
 use keyfob::domain::app::KeyHash;
-use keyfob::domain::grant::Binding;
 use keyfob::domain::id::{GrantId, UserId};
-use keyfob::domain::scope::{Scope, ScopeSet};
+use keyfob::domain::scope::ScopeSet;
 use keyfob::domain::user::Role;
-use keyfob::oauth::{Client, ClientSettings, Places, Registration, tls_config};
-use keyfob::sandbox::{Faults, Sandbox, SandboxConfig};
-use keyfob::store::Store;
-use keyfob::telemetry::{Health, Metrics};
-use keyfob::vault::{KeyFile, KeyRing, Vault};
+use keyfob::sandbox::{Consent, Faults, Sandbox, SandboxConfig};
 use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout};
+
+use crate::start::Start;
 
 const CLIENT: &str = "keyfob-sandbox";
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,6 +29,7 @@ pub(crate) struct Town {
     pub(crate) faults: Faults,
     pub(crate) data: PathBuf,
     pub(crate) http: reqwest::Client,
+    log: Arc<Mutex<String>>,
     _dir: tempfile::TempDir,
 }
 
@@ -57,70 +59,44 @@ pub(crate) struct Running {
 impl Town {
     pub(crate) async fn new(config: SandboxConfig) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let data = dir.path().join("data");
-        Self::at(config, dir, data).await
-    }
-
-    pub(crate) async fn at(config: SandboxConfig, dir: tempfile::TempDir, data: PathBuf) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).no_proxy().build().unwrap();
         let sandbox = Sandbox::start(SandboxConfig { token_rate: None, ..config }).await.unwrap();
         let faults = sandbox.faults();
-        Self { sandbox, faults, data, http, _dir: dir }
+        Self { sandbox, faults, data: dir.path().join("data"), http, log: Arc::default(), _dir: dir }
     }
 
     /// The library on the data directory, as a second process would be.
     pub(crate) async fn broker(&self) -> Broker {
-        let (clock, entropy, health) = (Clock::system(), Entropy::system(), Health::starting());
-        let api = self.sandbox.url();
-        std::fs::create_dir_all(&self.data).unwrap();
-        let file = KeyFile::new(self.data.join("master.keys"), None);
-        let ring =
-            if file.exists() { KeyRing::open(file).unwrap() } else { KeyRing::create_new(file, &entropy).unwrap() };
-        let vault = Vault::new(ring, entropy.clone());
-        let store = Store::open(&self.data.join("keyfob.db")).await.unwrap();
-        store.keep_canary(&vault.seal_canary()).await.unwrap();
-        let places = Places {
-            api: api.parse().unwrap(),
-            mcp: self.sandbox.mcp_url().parse().unwrap(),
-            authorize: None,
-            token: None,
-            revoke: None,
-        };
-        let registration = Some(Registration { client_id: CLIENT.to_owned(), client_secret: None });
-        let tls = tls_config(None, false).unwrap();
-        let client = ClientSettings { places, registration, timeout: TIMEOUT, tls };
-        let settings = BrokerSettings {
-            public_url: "http://localhost:8700".to_owned(),
-            proxy_public_url: "http://127.0.0.1:8701".to_owned(),
-            binding: Binding {
-                api_origin: api.clone(),
-                mcp_origin: api.clone(),
-                token_origin: String::new(),
-                client_id: CLIENT.to_owned(),
-            },
-            provider_key: api,
-            app_rate: None,
-            refresh_rate_per_minute: 6_000,
+        let start = Start {
+            directory: &self.data,
+            sandbox: &self.sandbox,
+            clock: Clock::system(),
+            entropy: Entropy::system(),
+            public_url: "http://localhost:8700",
+            client_id: CLIENT,
             token_timeout: TIMEOUT,
-            audit_keep: Duration::from_secs(86_400),
-            audit_rows: 1_000_000,
+            rate: 6_000,
         };
-        let oauth = Client::new(client, clock.clone()).unwrap();
-        let metrics = Metrics::new(clock.clone(), health.clone());
-        Broker::start(Parts { store, vault, oauth, clock, entropy, health, metrics, settings }).await.unwrap()
+        start.broker().await
     }
 
-    /// A user with a grant and an app.
+    /// A user with a grant for cars, and an app that may use it.
     pub(crate) async fn connect(&self) -> Connected {
+        self.connect_with("vehicles").await
+    }
+
+    /// The same with other scopes.
+    pub(crate) async fn connect_with(&self, scopes: &str) -> Connected {
         let broker = self.broker().await;
         let password = Some(keyfob::domain::secret::Secret::new("correct horse CANARY staple"));
         let user = broker.add_user("ada", Role::Admin, password).await.unwrap().id;
-        let grant = self.consent(&broker, user, None).await;
+        let scopes = ScopeSet::parse_list(scopes).unwrap();
+        let grant = self.consent(&broker, user, None, scopes).await;
         let wish = AppWish {
             user,
             name: "Dashboard".to_owned(),
-            scopes: ScopeSet::of(Scope::Vehicles),
+            scopes,
             expires_in: None,
             query_key: false,
             grant: None,
@@ -133,39 +109,19 @@ impl Town {
     }
 
     /// Gives a new grant, or an old one anew.
-    pub(crate) async fn consent(&self, broker: &Broker, user: UserId, grant: Option<GrantId>) -> GrantId {
+    pub(crate) async fn consent(
+        &self,
+        broker: &Broker,
+        user: UserId,
+        grant: Option<GrantId>,
+        scopes: ScopeSet,
+    ) -> GrantId {
         let browser = KeyHash::of(b"a browser");
-        let scopes = ScopeSet::of(Scope::Vehicles);
         let wish = AuthorizationWish { user, browser, scopes, label: String::new(), grant, return_to: None };
         let address = broker.begin_authorization(wish).await.unwrap();
-        let callback = self.authorize(address.as_str()).await;
+        let callback = self.sandbox.decide(address.as_str(), 1, Consent::Authorize(scopes)).unwrap();
         let query = callback.split_once('?').unwrap().1;
         broker.complete_authorization(query, user, browser).await.unwrap().grant.id
-    }
-
-    /// What a person does at the sandbox.
-    async fn authorize(&self, address: &str) -> String {
-        let mut cookie = String::new();
-        let mut send = async |request: reqwest::RequestBuilder| {
-            let answer = request.header("cookie", &cookie).send().await.unwrap();
-            if let Some(set) = answer.headers().get("set-cookie") {
-                set.to_str().unwrap().split(';').next().unwrap().clone_into(&mut cookie);
-            }
-            let location = answer.headers().get("location").map_or("", |value| value.to_str().unwrap()).to_owned();
-            (location, answer.text().await.unwrap())
-        };
-        let origin = self.sandbox.url();
-        let (login, _) = send(self.http.get(address)).await;
-        let (_, page) = send(self.http.get(&login)).await;
-        send(self.http.post(&login).form(&[("_token", value_of(&page, "_token")), ("account", "1".to_owned())])).await;
-        let (_, page) = send(self.http.get(address)).await;
-        let fields = [
-            ("_token", value_of(&page, "_token")),
-            ("auth_token", value_of(&page, "auth_token")),
-            ("scope", "vehicles".to_owned()),
-            ("decision", "authorize".to_owned()),
-        ];
-        send(self.http.post(format!("{origin}/oauth/authorize")).form(&fields)).await.0
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
@@ -182,7 +138,19 @@ impl Town {
         command.env("KEYFOB_DATA_DIR", &self.data).env("KEYFOB_TESLASCOPE_URL", &url);
         command.env("KEYFOB_TESLASCOPE_MCP_URL", self.sandbox.mcp_url()).env("KEYFOB_OAUTH_CLIENT_ID", CLIENT);
         command.env("KEYFOB_TOKEN_TIMEOUT", "2s").env("KEYFOB_REFRESH_RATE_PER_MINUTE", "6000");
-        command.env("KEYFOB_WEB_LISTEN", "127.0.0.1:0").stdin(Stdio::null()).stdout(Stdio::null());
+        for listener in ["WEB", "PROXY", "OPS"] {
+            command.env(format!("KEYFOB_{listener}_LISTEN"), "127.0.0.1:0");
+        }
+        command.stdin(Stdio::null()).stdout(Stdio::null());
+    }
+
+    /// The program, to be started by a script that ends in `exec "$0" serve`.
+    pub(crate) fn script(&self, before: &[&str], script: &str) -> Command {
+        let words = [before, &["/bin/sh", "-c", script, env!("CARGO_BIN_EXE_keyfob")]].concat();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
+        self.set_up(&mut command);
+        command
     }
 
     /// Starts the program and waits until it is ready.
@@ -192,28 +160,28 @@ impl Town {
 
     /// Starts a command that becomes the program, and waits until it is ready.
     pub(crate) async fn serve_by(&self, mut command: Command) -> Running {
-        let (proxy, ops) = (free_address(), free_address());
-        let log = std::fs::File::options().create(true).append(true).open(self.log()).unwrap();
-        command.env("KEYFOB_PROXY_LISTEN", proxy.to_string()).env("KEYFOB_OPS_LISTEN", ops.to_string()).stderr(log);
-        let mut running = Running { child: command.spawn().unwrap(), proxy, ops };
-        for _ in 0..400 {
-            assert_eq!(running.child.try_wait().unwrap(), None, "it ended: {}", self.said());
-            // The first setup's line comes with readiness, so one look is enough.
-            if self.ready(&running).await == 200 {
-                return running;
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let (lines, log) = (BufReader::new(child.stderr.take().unwrap()).lines(), Arc::clone(&self.log));
+        let (said, mut ready) = mpsc::unbounded_channel();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                log.lock().unwrap().extend([&*line, "\n"]);
+                if let Ok(line) = serde_json::from_str::<Value>(&line)
+                    && line["message"] == "Keyfob is ready"
+                {
+                    let _ = said.send(line);
+                }
             }
-            tokio::time::sleep(Duration::from_millis(25)).await;
-        }
-        panic!("never ready: {}", self.said());
+        });
+        let ready = timeout(Duration::from_secs(20), ready.recv()).await.ok().flatten();
+        let ready = ready.unwrap_or_else(|| panic!("never ready: {}", self.said()));
+        let address = |name: &str| ready[format!("{name}.address")].as_str().unwrap().parse().unwrap();
+        Running { child, proxy: address("proxy"), ops: address("ops") }
     }
 
-    fn log(&self) -> PathBuf {
-        self.data.parent().unwrap().join("log")
-    }
-
-    /// What the program has logged.
+    /// What the programs have logged.
     pub(crate) fn said(&self) -> String {
-        std::fs::read_to_string(self.log()).unwrap_or_default()
+        self.log.lock().unwrap().clone()
     }
 
     /// The status of `/readyz`; 0 when nobody listens.
@@ -222,13 +190,16 @@ impl Town {
         answer.map_or(0, |answer| answer.status().as_u16())
     }
 
+    /// The value of a metric's line.
+    pub(crate) async fn metric(&self, running: &Running, line: &str) -> u64 {
+        let answer = self.http.get(format!("http://{}/metrics", running.ops)).send().await.unwrap();
+        let text = answer.text().await.unwrap();
+        text.lines().find_map(|found| found.strip_prefix(line)).map_or(0, |value| value.trim().parse().unwrap())
+    }
+
     /// An app's call; nothing when the program went away under it.
     pub(crate) async fn call(&self, running: &Running, method: http::Method, path: &str, key: &str) -> Option<Got> {
-        let request = self.http.request(method, format!("http://{}{path}", running.proxy)).bearer_auth(key);
-        let answer = request.send().await.ok()?;
-        let status = answer.status().as_u16();
-        let code = answer.headers().get("keyfob-error").map_or("", |code| code.to_str().unwrap()).to_owned();
-        Some(Got { status, code, body: answer.text().await.ok()? })
+        call(&self.http, method, format!("http://{}{path}", running.proxy), key).await
     }
 
     pub(crate) async fn vehicles(&self, running: &Running, key: &str) -> Option<Got> {
@@ -247,11 +218,22 @@ impl Town {
 
     /// What SQLite says of the database.
     pub(crate) async fn integrity(&self) -> String {
+        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut self.database().await).await.unwrap()
+    }
+
+    /// The database as another program sees it.
+    pub(crate) async fn database(&self) -> sqlx::SqliteConnection {
         use sqlx::Connection as _;
         let address = format!("sqlite://{}", self.data.join("keyfob.db").display());
-        let mut database = sqlx::SqliteConnection::connect(&address).await.unwrap();
-        sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&mut database).await.unwrap()
+        sqlx::SqliteConnection::connect(&address).await.unwrap()
     }
+}
+
+pub(crate) async fn call(http: &reqwest::Client, method: http::Method, url: String, key: &str) -> Option<Got> {
+    let answer = http.request(method, url).bearer_auth(key).send().await.ok()?;
+    let status = answer.status().as_u16();
+    let code = answer.headers().get("keyfob-error").map_or("", |code| code.to_str().unwrap()).to_owned();
+    Some(Got { status, code, body: answer.text().await.ok()? })
 }
 
 impl Running {
@@ -269,11 +251,24 @@ impl Drop for Running {
     }
 }
 
-fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+/// Waits for something that will be within so long; gives how long it took.
+pub(crate) async fn within(most: Duration, what: &str, mut look: impl AsyncFnMut() -> bool) -> Duration {
+    let begun = Instant::now();
+    while !look().await {
+        assert!(begun.elapsed() < most, "not within {most:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    begun.elapsed()
 }
 
-fn value_of(page: &str, name: &str) -> String {
-    let found = page.split_once(&format!("name=\"{name}\" value=\"")).unwrap_or_else(|| panic!("no {name} in {page}"));
-    found.1.split('"').next().unwrap().to_owned()
+/// Says past the capture of tests that a story can't be told on this machine. tests/run.sh counts these lines.
+#[expect(clippy::explicit_write, reason = "what eprintln writes is captured")]
+pub(crate) fn skipped(why: &str) {
+    writeln!(std::io::stderr(), "\nskipped: {why}").unwrap();
+}
+
+/// A number from the environment, for a longer run.
+pub(crate) fn number(variable: &str, usual: u64) -> u64 {
+    let Some(set) = std::env::var_os(variable) else { return usual };
+    set.to_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{variable}: {set:?}"))
 }
