@@ -4,6 +4,8 @@
 
 #[path = "architecture/modules.rs"]
 mod modules;
+#[path = "architecture/named.rs"]
+mod named;
 #[path = "architecture/source.rs"]
 mod source;
 #[path = "architecture/words.rs"]
@@ -219,4 +221,39 @@ fn nothing_is_said_with_pictures() {
 fn a_picture_is_seen() {
     finds(words::emoji, 1, &[("src/a.rs", "// done \u{1F680}\n")]);
     finds(words::emoji, 0, &[("src/a.rs", "// \u{2192} \u{00D7} \u{2026}\n")]);
+}
+
+fn page(path: &str) -> Source {
+    Source::new(path, &std::fs::read_to_string(path).expect("a page that can be read"))
+}
+
+#[test]
+fn the_tables_of_the_suites_name_tests_that_are_there() {
+    let mut sources = rust();
+    sources.extend(files("tests", ".rs"));
+    sources.extend(["wire", "faults", "browser"].map(|suite| page(&format!("tests/{suite}/README.md"))));
+    holds(named::tests_that_are_not_there, &sources);
+}
+
+#[test]
+fn a_test_that_is_named_and_not_there_is_seen() {
+    let test = ("tests/it/web.rs", "#[tokio::test(flavor = \"x\")]\nasync fn a_page_is_there() {}");
+    let named =
+        "| a | `web::a_page_is_there`, `other::a_page_is_there`, `web::b`, `web::*`, `c::*`, `tests/it/d.rs`, `x y` |";
+    finds(named::tests_that_are_not_there, 4, &[test, ("tests/a/README.md", named)]);
+}
+
+#[test]
+fn the_diagram_of_a_refresh_shows_every_outcome() {
+    let mut sources = rust();
+    sources.push(page("ARCHITECTURE.md"));
+    holds(named::outcomes_not_in_the_diagram, &sources);
+}
+
+#[test]
+fn an_outcome_that_the_diagram_does_not_show_is_seen() {
+    let outcomes =
+        ("src/a.rs", "pub enum RefreshOutcome {\n    /// a\n    NotSent,\n    Sent {\n        at: u8,\n    },\n}");
+    let diagram = ("ARCHITECTURE.md", "## A refresh\n```\n sent\n```\nnot_sent");
+    finds(named::outcomes_not_in_the_diagram, 1, &[outcomes, diagram]);
 }

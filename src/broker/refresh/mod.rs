@@ -6,13 +6,9 @@
 //!
 //! ```text
 //! lease() ──> Leased ──> begin_spending() ──> Spending ──> send() ──> Answered ──> keep()
-//!               │            journal committed    one request, once      │
-//!               │                                                        ├─ tokens       ──> active, next version
-//!               ├─ somebody else refreshed: adopted, nothing sent        ├─ rejected     ──> needs_consent
-//!               └─ an open journal row: recover()                        ├─ transient    ──> as before, backed off
-//!                    old access token taken?  ──> wait, then send        ├─ configuration──> as before, told to the admin
-//!                    refused?                 ──> send now: it decides   └─ no answer    ──> uncertain ──> recover()
 //! ```
+//!
+//! ARCHITECTURE.md shows which step leads to which [`RefreshOutcome`].
 //!
 //! A flight runs in a task of its own; callers may leave. The lease decides who may send, never whether an answer is
 //! kept: that is up to the version that was spent.
