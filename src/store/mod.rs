@@ -261,3 +261,30 @@ fn unmigrated(error: sqlx::migrate::MigrateError) -> OpenError {
         other => OpenError::Damaged(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn every_connection_has_the_settings_that_promises_rest_on() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("keyfob.db")).await.unwrap();
+        for (pool, query_only) in [(&store.write, 0), (&store.read, 1)] {
+            let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+            assert_eq!(journal, "wal");
+            // FULL: what is committed is on disk, also after a power cut.
+            for (pragma, expected) in [
+                ("PRAGMA synchronous", 2),
+                ("PRAGMA foreign_keys", 1),
+                ("PRAGMA busy_timeout", 5_000),
+                ("PRAGMA secure_delete", 1),
+                ("PRAGMA trusted_schema", 0),
+                ("PRAGMA query_only", query_only),
+            ] {
+                let found: i64 = sqlx::query_scalar(pragma).fetch_one(pool).await.unwrap();
+                assert_eq!(found, expected, "{pragma}");
+            }
+        }
+    }
+}

@@ -24,10 +24,10 @@ const FILL: &str = "
     INSERT INTO users (id, name, name_folded, role, created_at)
         SELECT id, 'user' || n, 'user' || n, iif(n % 100 = 0, 'admin', 'member'), at FROM ids WHERE n <= 10000;
     INSERT INTO grants (id, user, label, kind, status, reason, scopes_requested, scopes_granted, scopes_source, created_at,
-        expires_at, last_used_at, token_version, data_key, master_key_id, access_token, api_origin, mcp_origin, token_origin, client_id)
+        expires_at, due_at, last_used_at, token_version, data_key, master_key_id, access_token, api_origin, mcp_origin, token_origin, client_id)
         SELECT i.id, o.id, 'label ' || i.n, 'oauth',
             CASE i.n % 50 WHEN 0 THEN 'needs_consent' WHEN 1 THEN 'disconnected' ELSE 'active' END,
-            CASE i.n % 50 WHEN 0 THEN 'revoked' END, i.n % 31 + 1, i.n % 31 + 1, 'answer', i.at, i.at + 90000000000,
+            CASE i.n % 50 WHEN 0 THEN 'revoked' END, i.n % 31 + 1, i.n % 31 + 1, 'answer', i.at, i.at + 90000000000, i.at + 80000000000,
             iif(i.n % 3 = 0, NULL, i.at + 5000), 1, iif(i.n % 50 = 1, NULL, x'00'), NULL, iif(i.n % 50 = 1, NULL, x'00'),
             'http://127.0.0.1:1', 'http://127.0.0.1:1', 'http://127.0.0.1:1', 'keyfob-sandbox'
         FROM ids i JOIN ids o ON o.n = i.owner WHERE i.n <= 10000;
@@ -59,9 +59,28 @@ impl House {
     }
 }
 
+/// A look at the schedule may take so much when none of 10,000 grants is due; reading them all takes more than twice that.
+const LOOK: Duration = Duration::from_micros(250);
+
+/// What the scheduler does twice a second.
+async fn looks_at_the_schedule(house: &House) {
+    let mut best = Duration::MAX;
+    for _ in 0..50 {
+        #[expect(clippy::disallowed_methods, reason = "what a look takes is measured")]
+        let begun = Instant::now();
+        assert_eq!(house.broker.store.list_due(house.clock.now(), 64).await.unwrap(), []);
+        best = best.min(begun.elapsed());
+    }
+    eprintln!("{:>7.1} us for a look at the schedule", best.as_secs_f64() * 1e6);
+    assert!(best <= LOOK, "{best:?}: more is read than what is due");
+    let due = house.broker.store.list_due(house.clock.now().plus(Duration::from_secs(10 * 366 * 86_400)), 64).await;
+    assert_eq!(due.unwrap().len(), 64, "they fall due one day, and are read so many at a time");
+}
+
 #[tokio::test]
 async fn any_page_of_the_api_and_the_administration_is_quick_when_keyfob_has_grown() {
     let house = House::grown().await;
+    looks_at_the_schedule(&house).await;
     let program = house.program().await;
     let mut ada = house.signed_in("ada").await;
     let mut slow = Vec::new();

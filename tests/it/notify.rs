@@ -1,6 +1,5 @@
 //! A grant that needs its user is told of, once.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -31,12 +30,16 @@ type Shared = (Arc<Mutex<Vec<Value>>>, Arc<Mutex<Duration>>, Arc<Mutex<StatusCod
 
 impl Ear {
     async fn new() -> Self {
+        Self::with(Duration::from_secs(10)).await
+    }
+
+    /// Who tells it waits for its answer so long.
+    async fn with(patience: Duration) -> Self {
         let shared: Shared = Default::default();
         let router = Router::new().route("/hook/CANARY", post(hear)).with_state(shared.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}/hook/CANARY", listener.local_addr().unwrap());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        let patience = Duration::from_millis(500);
         let tls = tls_config(None, false).unwrap();
         let webhook = Webhook::new(address.parse().unwrap(), tls, patience, Clock::system()).unwrap();
         let notifier = Notifier { webhook: Some(webhook), command: Vec::new(), patience };
@@ -136,12 +139,12 @@ async fn an_address_that_fails_is_tried_again_with_pauses_and_then_left_alone() 
 
 #[tokio::test]
 async fn an_address_that_does_not_answer_is_given_up_in_time() {
-    let (house, ear) = (House::with_admin().await, Ear::new().await);
+    let (house, ear) = (House::with_admin().await, Ear::with(Duration::from_millis(500)).await);
     let grant = put_grant(&house, "car").await;
     fail(&house, grant, 1, ConsentReason::Revoked).await;
     *ear.answer.lock().unwrap() = Duration::from_secs(60);
     let mut told = Told::default();
-    let rounds = tokio::time::timeout(Duration::from_secs(5), round(&house, &ear.notifier, &mut told));
+    let rounds = tokio::time::timeout(Duration::from_secs(20), round(&house, &ear.notifier, &mut told));
     assert_eq!(rounds.await.unwrap(), 1);
 }
 
@@ -151,9 +154,10 @@ async fn a_program_gets_the_event_without_a_shell_and_without_keyfobs_settings()
     let directory = tempfile::tempdir().unwrap();
     let out = directory.path().join("out");
     let script = directory.path().join("tell");
-    std::fs::write(&script, "#!/bin/sh\n{ cat; echo; echo \"$1\"; env; } > \"$2\"\n").unwrap();
-    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o700)).unwrap();
-    let command = vec![script.display().to_string(), "$(id); 'x".to_owned(), out.display().to_string()];
+    std::fs::write(&script, "{ cat; echo; echo \"$1\"; env; } > \"$2\"\n").unwrap();
+    // Read by a shell, not run itself: a process that another test starts at this moment may hold it open for writing.
+    let [shell, script, out_name] = ["/bin/sh".to_owned(), script.display().to_string(), out.display().to_string()];
+    let command = vec![shell, script, "$(id); 'x".to_owned(), out_name];
     let notifier = Notifier { webhook: None, command, patience: Duration::from_secs(5) };
     let grant = put_grant(&house, "car").await;
     fail(&house, grant, 1, ConsentReason::Expired).await;
@@ -175,8 +179,9 @@ async fn a_program_that_hangs_or_is_not_there_blocks_nothing_and_what_was_told_i
     fail(&house, grant, 1, ConsentReason::Expired).await;
     let mut told = Told::default();
     for command in [vec!["/no/such/program".to_owned()], vec!["sleep".to_owned(), "60".to_owned()]] {
-        let notifier = Notifier { command, ..ear.notifier.clone() };
-        let tried = tokio::time::timeout(Duration::from_secs(5), round(&house, &notifier, &mut told));
+        let patience = Duration::from_millis(500);
+        let notifier = Notifier { command, patience, ..ear.notifier.clone() };
+        let tried = tokio::time::timeout(Duration::from_secs(20), round(&house, &notifier, &mut told));
         assert_eq!(tried.await.unwrap(), 1);
         house.clock.advance(Duration::from_secs(30));
     }

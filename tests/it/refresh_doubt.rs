@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use keyfob::broker::{AuditFilter, BearerRefusal, CompleteError, RefreshOutcome};
-use keyfob::domain::grant::{ConsentReason, GrantStatus};
+use keyfob::domain::grant::{ConsentReason, Grant, GrantStatus};
 use keyfob::domain::user::Role;
 use keyfob::sandbox::{Moment, RawAnswer, SandboxConfig, Times, TokenFault};
+use keyfob::store::{NewGrant, Swap};
 use sqlx::{Connection as _, SqliteConnection};
 
 use super::refresh_world::{Called, HOUR, OK, TIMEOUT, World, until};
+use super::sealed::sealed;
 
 #[tokio::test]
 async fn an_uncertain_refresh_that_did_not_rotate_goes_on_and_is_sent_again_later() {
@@ -138,7 +140,7 @@ async fn whoever_hangs_up_while_tokens_are_revoked_keeps_none_of_them_alive() {
         let kind = if removal { "user.removed" } else { "grant.disconnected" };
         until("the trail tells it", async || {
             let filter = AuditFilter { kind: Some(kind), limit: 1, ..AuditFilter::default() };
-            process.broker.list_audit(&filter).await.unwrap().iter().next().map(drop)
+            process.broker.list_audit(&filter).await.unwrap().first().map(drop)
         })
         .await;
     }
@@ -178,6 +180,34 @@ async fn a_renewal_during_a_refresh_wins_over_its_late_answer() {
     assert_eq!(refresh.await.unwrap(), Some(RefreshOutcome::Adopted));
     assert_eq!(process.status(ada.grant).await, GrantStatus::Active);
     assert_eq!(process.call(&ada.key).await, OK);
+}
+
+#[tokio::test]
+async fn a_rejection_of_a_version_that_was_renewed_meanwhile_condemns_nothing() {
+    let world = World::new().await;
+    let process = world.process().await;
+    let ada = process.connect("ada", &["vehicles"]).await;
+    let (sent, hold) = (world.faults.reached(Moment::BeforeAnswer), world.faults.hold(Moment::BeforeAnswer));
+    world.faults.refresh(Times::Next(1), TokenFault::rejected());
+    let (refresher, grant) = (process.clone(), ada.grant);
+    let refresh = tokio::spawn(async move { refresher.broker.refresh_now(grant, None).await.unwrap() });
+    sent.await;
+    let record = process.broker.store.find_grant(ada.grant, None).await.unwrap().unwrap();
+    let renewal = sealed(
+        &process.broker.vault,
+        (ada.grant, ada.user),
+        "Mine",
+        (*process.broker.directory().binding()).clone(),
+        world.clock.now(),
+        ("CANARY-newer", "CANARY-newer-refresh"),
+    );
+    let grant = Grant { token_version: record.grant.token_version + 1, ..renewal.grant.clone() };
+    let kept = process.broker.store.replace_tokens_by_consent(&NewGrant { grant, ..renewal }, world.clock.now()).await;
+    assert_eq!(kept.unwrap(), Swap::Done);
+    hold.release();
+    assert_eq!(refresh.await.unwrap(), Some(RefreshOutcome::Adopted));
+    let stands = process.grant(ada.grant).await;
+    assert_eq!((stands.status, stands.reason, stands.token_version), (GrantStatus::Active, None, 2));
 }
 
 #[tokio::test]

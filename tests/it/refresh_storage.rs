@@ -1,6 +1,5 @@
 //! Databases that do not take what must be kept, processes that are gone, clocks that are wrong, and much that is due.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use keyfob::ambient::Clock;
@@ -156,18 +155,21 @@ async fn a_lease_is_taken_over_when_its_beat_has_stood_still_for_fifteen_seconds
     let path = format!("{}.spill-{:032x}", world.database().display(), u128::from_be_bytes(GONE));
     let file = std::fs::File::create(&path).unwrap();
     file.lock().unwrap();
+    let begun = world.clock.now();
     let (refresher, grant) = (process.clone(), ada.grant);
     let refresh = tokio::spawn(async move { refresher.broker.refresh_now(grant, None).await.unwrap() });
-    for _ in 0..3 {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        world.clock.advance(Duration::from_secs(10));
-        assert!(store.beat(ada.grant, GONE).await.unwrap(), "it counts, so it is left alone");
-        tokio::time::sleep(Duration::from_millis(400)).await;
-    }
-    assert!(!refresh.is_finished());
-    world.clock.advance(Duration::from_secs(15));
+    // However often it looks, fifteen seconds must pass by its own clock first.
+    until("it is taken over", async || {
+        let beats = store.find_lease(ada.grant).await.unwrap().unwrap().owner == Some(GONE);
+        assert!(!(beats && refresh.is_finished()), "it went on without the lease");
+        world.clock.advance(Duration::from_secs(1));
+        refresh.is_finished().then_some(())
+    })
+    .await;
     assert_eq!(refresh.await.unwrap(), Some(RefreshOutcome::Refreshed));
     assert!(!store.beat(ada.grant, GONE).await.unwrap());
+    let taken = process.grant(ada.grant).await.refreshed_at.unwrap();
+    assert!(taken.since(begun) >= Duration::from_secs(15), "after {:?}", taken.since(begun));
 }
 
 #[tokio::test]
@@ -213,22 +215,26 @@ async fn what_is_due_is_refreshed_ahead_of_time_spread_out_and_never_above_the_r
         process.consent(ada.user, None, &["vehicles"]).await;
     }
     world.faults.forget_received();
+    // One of them is due, so that a look at the schedule can be told.
+    let store = process.broker.store.clone();
+    store.postpone(ada.grant, 1, Some(world.clock.now())).await.unwrap();
     let schedule = tokio::spawn(process.broker.clone().run_refreshes());
-    tokio::time::sleep(Duration::from_millis(1_200)).await;
-    assert_eq!(world.faults.token_requests(), 0, "nothing is due yet");
+    until("the one that is due is refreshed", async || {
+        (process.grant(ada.grant).await.token_version == 2).then_some(())
+    })
+    .await;
+    assert_eq!(world.faults.token_requests(), 1, "no other is due yet");
     world.clock.advance(Duration::from_secs(3_400));
-    let mut sent_at: BTreeMap<u64, u64> = BTreeMap::new();
-    for step in 0..40 {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        sent_at.insert(step, world.faults.token_requests());
-        if world.faults.token_requests() == 10 {
-            break;
-        }
+    for sent in 2..=11 {
+        until("one more is sent", async || (world.faults.token_requests() >= sent).then_some(())).await;
+        assert_eq!(world.faults.token_requests(), sent, "one in two seconds");
         world.clock.advance(Duration::from_secs(2));
     }
-    assert_eq!(world.faults.token_requests(), 10);
-    let steps: Vec<_> = sent_at.values().copied().collect();
-    assert!(steps.windows(2).all(|pair| pair[1] - pair[0] <= 1), "one in two seconds: {steps:?}");
+    until("all are refreshed", async || {
+        let due = store.list_due(world.clock.now(), 64).await.unwrap();
+        (due.is_empty() && world.faults.token_requests() == 11).then_some(())
+    })
+    .await;
     schedule.abort();
 }
 
@@ -245,11 +251,15 @@ async fn all_processes_together_stay_under_the_rate() {
     }
     let (late, grant) = (second.clone(), ada.grant);
     let waiting = tokio::spawn(async move { late.broker.refresh_now(grant, None).await.unwrap() });
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert!(!waiting.is_finished());
-    assert_eq!(world.faults.token_requests(), 4);
+    until("it has the lease", async || {
+        second.broker.store.find_lease(ada.grant).await.unwrap().unwrap().owner.map(drop)
+    })
+    .await;
+    let early = world.clock.now();
     world.clock.advance(Duration::from_secs(61));
     assert_eq!(waiting.await.unwrap(), Some(RefreshOutcome::Refreshed));
+    // The clock stands still but for that minute, so that this tells when it was sent.
+    assert!(second.grant(ada.grant).await.refreshed_at.unwrap() > early);
 }
 
 #[tokio::test]
@@ -280,6 +290,31 @@ async fn a_token_that_nothing_can_renew_is_condemned_by_a_probe_and_not_by_one_4
     process.call(&ada.key).await;
     let found = process.grant(grant.id).await;
     assert_eq!((found.status, found.reason), (GrantStatus::NeedsConsent, Some(ConsentReason::Revoked)));
+}
+
+#[tokio::test]
+async fn tokens_that_were_moved_to_another_grant_do_not_open_and_go_nowhere() {
+    let world = World::new().await;
+    let first = world.process().await;
+    let (ada, bob) = (first.connect("ada", &["vehicles"]).await, first.connect("bob", &["vehicles"]).await);
+    let eve = first.connect("eve", &["vehicles"]).await;
+    let address = format!("sqlite://{}", world.database().display());
+    let mut other = SqliteConnection::connect(&address).await.unwrap();
+    // With the key that they are sealed under, so that only their place is another.
+    let moved = "UPDATE grants SET (data_key, access_token, refresh_token) = \
+                 (SELECT data_key, access_token, refresh_token FROM grants g WHERE g.id = $1) WHERE id = $2";
+    let (from, to) = (ada.grant.as_bytes().as_slice(), bob.grant.as_bytes().as_slice());
+    sqlx::query(moved).bind(from).bind(to).execute(&mut other).await.unwrap();
+
+    let next = world.process().await;
+    world.faults.forget_received();
+    assert_eq!(next.call(&bob.key).await, Called::Refused(BearerRefusal::Unreadable));
+    assert_eq!(next.broker.refresh_now(bob.grant, None).await.unwrap(), Some(RefreshOutcome::Unreadable));
+    assert_eq!(world.faults.all_calls() + world.faults.token_requests(), 0, "the provider hears nothing");
+    assert!(!next.broker.verify_keys().await.unwrap().ok);
+    for other in [ada, eve] {
+        assert_eq!(next.call(&other.key).await, OK, "others go on");
+    }
 }
 
 #[tokio::test]

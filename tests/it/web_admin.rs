@@ -8,9 +8,11 @@ use keyfob::domain::grant::GrantKind;
 use keyfob::domain::scope::{Scope, ScopeSet};
 use keyfob::domain::secret::Secret;
 use keyfob::domain::user::Role;
+use keyfob::sandbox::{Moment, SandboxConfig};
 
 use super::browser::{House, PASSWORD};
 use super::grants::put_grant;
+use super::refresh_world::until;
 
 const PAGES: [&str; 7] = [
     "/admin/keys",
@@ -84,6 +86,32 @@ async fn the_listing_is_filtered_and_sorted_by_the_status_that_it_shows() {
         let body = ada.open(path).await.body;
         assert!(body.find("The aged one").unwrap() < body.find("The young one").unwrap(), "it comes first: {path}");
     }
+}
+
+#[tokio::test]
+async fn chosen_grants_are_all_ended_though_the_browser_hangs_up() {
+    let config = SandboxConfig { revoke_endpoint: true, ..SandboxConfig::default() };
+    let house = House::with("http://localhost:8700", config, true).await;
+    house.add_user("ada", Role::Admin).await;
+    let mut ada = house.signed_in("ada").await;
+    let pages = [ada.connect(&["vehicles"]).await, ada.connect(&["vehicles"]).await];
+    let [one, two] = pages.map(|page| page.trim_start_matches("/grants/").to_owned());
+    let token = ada.open("/admin/grants").await.token();
+    let fields = [("csrf_token", &*token), ("grant", &*one), ("grant", &*two), ("back", "")];
+    let faults = house.sandbox.faults();
+    let (asked, hold) = (faults.reached(Moment::BeforeRevoke), faults.hold(Moment::BeforeRevoke));
+    tokio::select! {
+        () = asked => {}
+        // The losing branch is dropped in the middle of the first one's end.
+        page = ada.post("/admin/grants/revoke", &fields) => panic!("{page:?}"),
+    }
+    hold.release();
+    until("both are dead, there and here", async || {
+        let alive = faults.tokens_alive(1);
+        let ended = ada.open("/admin/grants?status=disconnected").await.has("2 grants.");
+        (ended && alive.access + alive.refresh == 0).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

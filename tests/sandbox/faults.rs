@@ -128,6 +128,17 @@ async fn half_a_json_is_an_answer_and_a_narrowed_token_does_not_say_so() {
     assert_eq!(faults.refreshes(), 2);
 }
 
+/// Whether the server's end of a connection is open still, also half: as the kernel lists it.
+fn holds_open(server: u16, client: u16) -> bool {
+    const OPEN: [&str; 2] = ["01", "08"];
+    let listed = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    listed.lines().skip(1).any(|line| {
+        let fields: Vec<_> = line.split_whitespace().collect();
+        let port = |field: &str| u16::from_str_radix(field.rsplit(':').next().unwrap(), 16).unwrap();
+        port(fields[1]) == server && port(fields[2]) == client && OPEN.contains(&fields[3])
+    })
+}
+
 #[tokio::test]
 async fn a_client_that_hangs_up_while_it_is_held_does_not_stop_the_rotation() {
     let (sandbox, faults, browser, refresh) = world().await;
@@ -142,9 +153,16 @@ async fn a_client_that_hangs_up_while_it_is_held_does_not_stop_the_rotation() {
     );
     tokio::io::AsyncWriteExt::write_all(&mut stream, head.as_bytes()).await.unwrap();
     arrived.await;
+    let client = stream.local_addr().unwrap();
+    assert!(holds_open(address.port(), client.port()), "the sandbox holds its end");
     drop(stream);
-    // Nothing tells when the server has seen that the client is gone.
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    tokio::time::timeout(Duration::from_secs(5), async {
+        while holds_open(address.port(), client.port()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .expect("the sandbox sees that the client is gone");
     assert_eq!(faults.refreshes(), 0);
     hold.release();
     tokio::time::timeout(Duration::from_secs(5), rotated).await.expect("the rotation goes on");

@@ -170,6 +170,17 @@ fn story(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn a_token_of_eight_kilobytes_goes_out_as_it_came() {
+    let mut world = World::bare(&[], |_| {}).await;
+    let long = "a-._~+/".repeat(8 * 1_024 / 7);
+    world.oauth_grant(ScopeSet::ALL, &long).await;
+    world.app(ScopeSet::ALL).await.key.expose().clone_into(&mut world.key);
+    world.provider.will_answer(ok("done"));
+    assert_eq!(world.get("/api/vehicles").await.text(), "done");
+    assert_eq!(world.provider.one().values("authorization"), [format!("Bearer {long}")]);
+}
+
+#[tokio::test]
 async fn a_401_brings_one_refresh_and_the_call_once_more() {
     for (method, target, framing, body) in [
         ("GET", "/api/vehicles", "Accept: */*", String::new()),

@@ -58,6 +58,23 @@ impl Drop for Beat {
     }
 }
 
+/// Since when a lease's beat stands still, by the monotonic clock of whoever looks.
+#[derive(Default)]
+struct Stood(Option<(LeaseMark, Duration)>);
+
+impl Stood {
+    /// For how long it has, as far as was seen.
+    fn has_stood(&mut self, mark: LeaseMark, now: Duration) -> Duration {
+        match self.0 {
+            Some((seen, since)) if seen == mark => now.saturating_sub(since),
+            _ => {
+                self.0 = Some((mark, now));
+                Duration::ZERO
+            }
+        }
+    }
+}
+
 impl Broker {
     /// Takes the grant's lease, or waits until whoever holds it has refreshed the version that was found wanting, or is
     /// dead.
@@ -70,23 +87,18 @@ impl Broker {
             RefreshOutcome::StorageUnavailable
         };
         let me = self.refresher.me;
-        let mut stood: Option<(LeaseMark, Duration)> = None;
+        let mut beat = Stood::default();
         loop {
             let found = self.store.find_lease(id).await.map_err(|cause| unavailable(&cause))?;
             let mark = found.ok_or(RefreshOutcome::Gone)?;
             if mark.version > wanting {
                 return Err(RefreshOutcome::Adopted);
             }
-            let now = self.clock.elapsed();
-            let since = match stood {
-                Some((seen, since)) if seen == mark => since,
-                _ => now,
-            };
-            stood = Some((mark, since));
+            let still = beat.has_stood(mark, self.clock.elapsed());
             let stale = match mark.owner {
                 None => None,
                 Some(owner) if owner == me => None,
-                Some(owner) if now.saturating_sub(since) >= DEAD || self.refresher.spill.is_gone(owner) => Some(mark),
+                Some(owner) if still >= DEAD || self.refresher.spill.is_gone(owner) => Some(mark),
                 Some(_) => {
                     tokio::time::sleep(LOOK).await;
                     continue;
@@ -113,5 +125,22 @@ impl Broker {
             // It is ours by name, so the next flight of this process takes it, and others find the beat still.
             tracing::debug!(grant.id = %id, error = %cause, "a lease could not be given back");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beat_that_counts_is_alive_however_long_it_takes_and_one_that_stands_still_is_dead() {
+        let mark = |beat| LeaseMark { owner: Some([9; 16]), beat, version: 1 };
+        let (mut stood, second) = (Stood::default(), Duration::from_secs(1));
+        for beat in 0..10 {
+            let still = stood.has_stood(mark(beat), second * u32::try_from(beat * 10).unwrap());
+            assert_eq!(still, Duration::ZERO, "it counted, ten seconds after the last look");
+        }
+        assert!(stood.has_stood(mark(9), second * 104) < DEAD);
+        assert_eq!(stood.has_stood(mark(9), second * 105), DEAD);
     }
 }
