@@ -81,6 +81,9 @@
       if (!blank) { return; }
       var row = blank.content.firstElementChild.cloneNode(true);
       row.querySelectorAll('[data-f]').forEach(function (node) { node.textContent = call[node.dataset.f]; });
+      var path = row.querySelector('.path');
+      path.textContent = '';
+      call.call.split(/(?<=\/)/).forEach(function (part) { path.append(part, document.createElement('wbr')); });
       row.querySelector('.pill').lastChild.data = call.words;
       var time = row.querySelector('time');
       time.dateTime = call.at;

@@ -7,7 +7,8 @@ use super::in_use::InUse;
 use super::open::Kept;
 use crate::ambient::{Clock, Entropy};
 use crate::broker::{Broker, BrokerSettings, Door, Notifier, Parts};
-use crate::config::{Settings, Source};
+use crate::config::keys::{self, Key};
+use crate::config::{InEffect, Settings, Source};
 use crate::domain::grant::Binding;
 use crate::oauth::{Client, ClientSettings, Places, Registration, Webhook, tls_config};
 use crate::proxy::ProxySettings;
@@ -95,10 +96,27 @@ pub(super) fn proxy(settings: &Settings, connections: usize) -> Result<ProxySett
 pub(super) fn web(settings: &Settings) -> WebSettings {
     WebSettings {
         trusted_proxies: settings.trusted_proxies.clone(),
-        in_effect: settings.in_effect.clone(),
+        in_effect: in_effect(settings),
         routes: settings.routes.clone(),
         proxy: Some(Door::new(settings.proxy_listen, settings.proxy_public_url.host())),
     }
+}
+
+/// The settings, with what those came to that are made of others where nothing is set.
+fn in_effect(settings: &Settings) -> Vec<InEffect> {
+    let came_to = |key: &Key| match key.name {
+        name if name == keys::DATA_DIR.name => Some(settings.data_dir.display().to_string()),
+        name if name == keys::DATABASE_URL.name => Some(format!("sqlite://{}", settings.database.display())),
+        name if name == keys::MASTER_KEYS_FILE.name => Some(settings.master_keys_file.display().to_string()),
+        name if name == keys::PUBLIC_URL.name => Some(settings.public_url.as_str().to_owned()),
+        name if name == keys::PROXY_PUBLIC_URL.name => Some(settings.proxy_public_url.as_str().to_owned()),
+        name if name == keys::WEB_LISTEN.name => Some(settings.web_listen.to_string()),
+        name if name == keys::PROXY_LISTEN.name => Some(settings.proxy_listen.to_string()),
+        name if name == keys::OPS_LISTEN.name => Some(settings.ops_listen.to_string()),
+        _ => None,
+    };
+    let filled = |set: &InEffect| InEffect { value: came_to(set.key).or_else(|| set.value.clone()), ..set.clone() };
+    settings.in_effect.iter().map(filled).collect()
 }
 
 /// Who is told when a grant needs its user; the roots trusted for the provider are not trusted for them.

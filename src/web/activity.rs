@@ -15,6 +15,8 @@ pub(crate) struct Activity {
     /// In the order of the matrix.
     pub(crate) scope_names: [&'static str; 5],
     pub(crate) apps: Vec<AppUse>,
+    /// Whether there are apps beside those of the matrix.
+    pub(crate) more_apps: bool,
 }
 
 /// One app beside the scopes.
@@ -33,6 +35,20 @@ pub(crate) struct ScopeUse {
     pub(crate) allowed: bool,
     pub(crate) used: bool,
 }
+
+impl ScopeUse {
+    /// In a word, which is its look too.
+    pub(crate) const fn word(&self) -> &'static str {
+        match (self.allowed, self.used) {
+            (true, true) => "used",
+            (true, false) => "never",
+            (false, _) => "no",
+        }
+    }
+}
+
+/// So many apps stand in the matrix.
+const SHOWN: usize = 8;
 
 /// Of each app so many calls are looked at: a page is made in bounded time.
 const fn most(span: Span) -> u32 {
@@ -64,17 +80,22 @@ impl Activity {
                 step: count.span,
                 calls: count.calls,
                 refused: count.refused,
-                what: (*names.get(&count.app).unwrap_or(&"an app that is gone")).to_owned(),
+                what: (*names.get(&count.app).unwrap_or(&"another app")).to_owned(),
             })
             .collect();
         let mut chart = Chart::of(span, visit.now, "By app", &counted);
         if of_app.values().any(|calls| *calls >= i64::from(most)) {
             chart.cut = Some("Of apps with very many calls, the newest are counted.");
         }
+        let mut uses: Vec<_> =
+            apps.iter().map(|record| app_use(record, of_app.get(&record.app.id).copied().unwrap_or(0))).collect();
+        uses.sort_by_key(|one| std::cmp::Reverse(one.calls));
+        uses.truncate(SHOWN);
         Ok(Self {
+            more_apps: apps.len() > uses.len(),
+            apps: uses,
             chart,
             scope_names: ORDER.map(crate::domain::scope::Scope::as_str),
-            apps: apps.iter().map(|record| app_use(record, of_app.get(&record.app.id).copied().unwrap_or(0))).collect(),
         })
     }
 }

@@ -12,7 +12,7 @@ use super::rows::AppRow;
 use super::scopes::{ScopeRow, rows, ticked};
 use super::snippets::{Snippet, for_app};
 use super::visit::{Posted, Refused, SignedIn};
-use crate::broker::{AppError, AppFilter, AppWish, GrantFilter, MadeApp};
+use crate::broker::{AppError, AppFilter, AppWish, GrantsAfter, MadeApp};
 use crate::domain::app::Rate;
 use crate::domain::grant::{Grant, GrantStatus};
 use crate::domain::id::GrantId;
@@ -71,11 +71,11 @@ struct GrantChoice {
 impl NewAppPage {
     /// The page with what was filled in so far.
     async fn of(visit: &SignedIn, fields: &Fields, scopes: ScopeSet) -> Result<Self, Problem> {
-        let filter = GrantFilter { user: Some(visit.user.id), limit: 200, ..GrantFilter::default() };
-        let listed = visit.web.broker.list_grants(&filter).await.map_err(Problem::unavailable)?;
+        let page = GrantsAfter { user: Some(visit.user.id), limit: 200, ..GrantsAfter::default() };
+        let listed = visit.web.broker.list_grants_after(&page).await.map_err(Problem::unavailable)?;
         let grants: Vec<Grant> = listed
             .into_iter()
-            .map(|listed| listed.grant)
+            .map(|(grant, _)| grant)
             .filter(|grant| grant.status != GrantStatus::Disconnected)
             .collect();
         let held = grants.iter().fold(ScopeSet::EMPTY, |held, grant| held.union(grant.scopes_granted));

@@ -8,6 +8,8 @@ const HEIGHT: i64 = 150;
 const CAPTION: i64 = 24;
 /// Its width.
 const WIDTH: i64 = 720;
+/// So many apps or decisions are named in one row of the table.
+const NAMED: usize = 5;
 
 /// How far back, and in which steps.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -53,7 +55,9 @@ pub(crate) struct Chart {
     pub(crate) calls: i64,
     pub(crate) refused: i64,
     pub(crate) most_in_a_step: i64,
-    pub(crate) bars: Vec<Bar>,
+    /// The bars of what was allowed, and of what was refused on top of them, as paths.
+    pub(crate) allowed: String,
+    pub(crate) refusals: String,
     pub(crate) captions: Vec<Caption>,
     pub(crate) steps: Vec<Step>,
     /// What the last column of the table tells apart.
@@ -63,13 +67,13 @@ pub(crate) struct Chart {
 }
 
 /// One step's bar: what was allowed, and what was refused on top of it.
-pub(crate) struct Bar {
-    pub(crate) x: i64,
-    pub(crate) width: i64,
-    pub(crate) allowed_y: i64,
-    pub(crate) allowed_height: i64,
-    pub(crate) refused_y: i64,
-    pub(crate) refused_height: i64,
+struct Bar {
+    x: i64,
+    width: i64,
+    allowed_y: i64,
+    allowed_height: i64,
+    refused_y: i64,
+    refused_height: i64,
 }
 
 /// A word below the bars.
@@ -98,28 +102,40 @@ impl Chart {
                 counts.iter().filter(here).fold((0, 0), |(calls, refused), c| (calls + c.calls, refused + c.refused));
             totals.push((calls, refused));
             if calls > 0 {
-                let part = |c: &Counted| format!("{} {}", c.what, c.calls);
                 rows.push(Step {
                     from: Moment::of(since.plus_millis(step * step_ms), now),
                     calls,
                     refused,
-                    parts: counts.iter().filter(here).map(part).collect::<Vec<_>>().join(", "),
+                    parts: parts(counts.iter().filter(here).collect()),
                 });
             }
         }
         let most_in_a_step = totals.iter().map(|(calls, _)| *calls).max().unwrap_or(0);
+        let bars = bars(&totals, most_in_a_step);
         Self {
             week: span == Span::Week,
             calls: totals.iter().map(|(calls, _)| calls).sum(),
             refused: totals.iter().map(|(_, refused)| refused).sum(),
             most_in_a_step,
-            bars: bars(&totals, most_in_a_step),
+            allowed: path(bars.iter().map(|bar| (bar.x, bar.width, bar.allowed_y, bar.allowed_height))),
+            refusals: path(bars.iter().map(|bar| (bar.x, bar.width, bar.refused_y, bar.refused_height))),
             captions: captions(span),
             steps: rows,
             by,
             cut: None,
         }
     }
+}
+
+/// The most of one step, the others together.
+fn parts(mut counted: Vec<&Counted>) -> String {
+    counted.sort_by_key(|one| std::cmp::Reverse(one.calls));
+    let others: i64 = counted.iter().skip(NAMED).map(|one| one.calls).sum();
+    let mut words: Vec<_> = counted.iter().take(NAMED).map(|one| format!("{} {}", one.what, one.calls)).collect();
+    if others > 0 {
+        words.push(format!("others {others}"));
+    }
+    words.join(", ")
 }
 
 fn bars(totals: &[(i64, i64)], most: i64) -> Vec<Bar> {
@@ -143,6 +159,14 @@ fn bars(totals: &[(i64, i64)], most: i64) -> Vec<Bar> {
                 refused_height,
             }
         })
+        .collect()
+}
+
+/// Boxes as one path; those without a height are left out.
+fn path(boxes: impl Iterator<Item = (i64, i64, i64, i64)>) -> String {
+    boxes
+        .filter(|(.., height)| *height > 0)
+        .map(|(x, width, y, height)| format!("M{x} {y}h{width}v{height}h-{width}z"))
         .collect()
 }
 

@@ -1,5 +1,6 @@
 //! `/`: whether everything is all right, and who has been using the cars' data. What needs doing comes first.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use askama::Template;
@@ -13,15 +14,21 @@ use super::frame::{Frame, Section, Tone, page};
 use super::problem::Problem;
 use super::rows::{AppRow, GrantRow};
 use super::visit::SignedIn;
-use crate::broker::{AppFilter, AppRecord, AuditFilter, GrantFilter};
+use crate::broker::{AppFilter, AppRecord, AuditFilter, GrantsAfter};
 use crate::domain::audit::kind;
 use crate::domain::grant::{Grant, GrantKind, GrantStatus};
 use crate::domain::time::Timestamp;
 
 /// A pasted token that ends within this time is worth a word.
 const SOON: Duration = Duration::from_secs(14 * 86_400);
-/// So many grants and apps stand on the home page.
-const SHOWN: u32 = 50;
+/// So many apps are looked at for what needs doing.
+const LOOKED_AT: u32 = 50;
+/// So many grants are, and are shown to whoever asks for all of theirs.
+const ALL: u32 = 500;
+/// So many of them stand on the home page, unless all are asked for.
+const SHOWN: usize = 8;
+/// So many calls.
+const CALLS: u32 = 8;
 
 #[derive(Template)]
 #[template(path = "home.html")]
@@ -31,6 +38,8 @@ struct HomePage {
     summary: String,
     todos: Vec<Todo>,
     grants: Vec<GrantRow>,
+    /// Whether there are more grants than are shown.
+    more_grants: bool,
     apps: Vec<AppRow>,
     activity: Option<Activity>,
     calls: Vec<CallRow>,
@@ -55,23 +64,20 @@ impl Todo {
 pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let (broker, now, user) = (&visit.web.broker, visit.now, visit.user.id);
-    let filter = GrantFilter { user: Some(user), limit: SHOWN, ..GrantFilter::default() };
-    let grants: Vec<Grant> = broker
-        .list_grants(&filter)
-        .await
-        .map_err(Problem::unavailable)?
-        .into_iter()
-        .map(|listed| listed.grant)
-        .filter(|grant| grant.status != GrantStatus::Disconnected)
-        .collect();
-    let filter = AppFilter { user: Some(user), limit: SHOWN, ..AppFilter::default() };
+    let page_of_grants = GrantsAfter { user: Some(user), limit: ALL, ..GrantsAfter::default() };
+    let found = broker.list_grants_after(&page_of_grants).await.map_err(Problem::unavailable)?;
+    let mut grants: Vec<Grant> =
+        found.into_iter().map(|(grant, _)| grant).filter(|grant| grant.status != GrantStatus::Disconnected).collect();
+    // Those that need their user first, then the newest.
+    grants.sort_by_key(|grant| (grant.status != GrantStatus::NeedsConsent, Reverse(grant.id)));
+    let filter = AppFilter { user: Some(user), limit: LOOKED_AT, ..AppFilter::default() };
     let mut apps = broker.list_apps(&filter).await.map_err(Problem::unavailable)?;
     let mut names = Names::default();
     for record in &apps {
         names.app(record.app.id, record.app.name.as_str());
     }
     apps.retain(|record| record.app.revoked_at.is_none());
-    let filter = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: 10, ..AuditFilter::default() };
+    let filter = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: CALLS, ..AuditFilter::default() };
     let calls = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
 
     let activity = match apps.as_slice() {
@@ -83,12 +89,14 @@ pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<R
         .filter_map(|grant| of_grant(grant, now))
         .chain(apps.iter().filter_map(|r| of_app(r, now)))
         .collect();
+    let shown = if fields.has("grants") { grants.len() } else { SHOWN };
     let page_shown = HomePage {
         frame: visit.frame(Section::Home),
         greeting: format!("Hello, {}", visit.user.name),
         summary: summary(&grants, &apps, &todos),
-        grants: grants.iter().map(|grant| GrantRow::of(grant, now)).collect(),
-        apps: apps.iter().map(|record| AppRow::of(&record.app, now)).collect(),
+        grants: grants.iter().take(shown).map(|grant| GrantRow::of(grant, now)).collect(),
+        more_grants: grants.len() > shown,
+        apps: apps.iter().take(SHOWN).map(|record| AppRow::of(&record.app, now)).collect(),
         calls: calls.iter().map(|event| CallRow::of(event, &names, now)).collect(),
         activity,
         todos,

@@ -45,7 +45,9 @@ fn exact(iso: &str) -> String {
 fn words(at: Timestamp, now: Timestamp, iso: &str) -> String {
     let away = now.millis().abs_diff(at.millis()) / 1000;
     let (count, unit) = match away {
-        0..45 => return if at > now { "in a moment".to_owned() } else { "just now".to_owned() },
+        // A page is made a moment after its time is read.
+        0..3 => return "just now".to_owned(),
+        3..45 => return if at > now { "in a moment".to_owned() } else { "just now".to_owned() },
         45..5_400 => ((away + 30) / 60, "minute"),
         5_400..129_600 => ((away + 1_800) / 3_600, "hour"),
         129_600..3_888_000 => ((away + 43_200) / 86_400, "day"),

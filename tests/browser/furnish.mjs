@@ -58,6 +58,10 @@ export async function furnish(browser, demo) {
     await page.getByLabel('First password, if not by link').fill('a password for tests');
     await page.getByRole('button', { name: 'Add user' }).click();
   }
+  await page.goto(`${demo.web}/admin/review`);
+  await page.getByLabel('Remark').fill('All of it is in use.\nThe garage goes in May.');
+  await page.getByRole('button', { name: 'Sign off' }).click();
+  await page.getByText('is signed off').waitFor();
   // The trail is written within a second.
   for (let n = 0; n < 40; n += 1) {
     await page.goto(demo.web + app);
@@ -82,6 +86,11 @@ export async function furnish(browser, demo) {
       'admin-users': '/admin/users',
       'admin-apps': '/admin/apps',
       'admin-audit': '/admin/audit',
+      'admin-review': '/admin/review',
+      'admin-review-whole': '/admin/review?all=yes',
+      'admin-live': '/admin/live',
+      'admin-settings': '/admin/settings',
+      live: '/live',
       'admin-keys': '/admin/keys',
       confirm: '/confirm?next=/apps',
       'not-found': '/nothing',
@@ -98,6 +107,17 @@ export async function furnish(browser, demo) {
         await at.getByLabel('Name', { exact: true }).fill('Faulty');
         await at.getByLabel('Key valid for').fill('soon');
         await at.getByRole('button', { name: 'Make app' }).click();
+      },
+      tried: async (at) => {
+        await at.goto(demo.web + app);
+        await at.getByRole('button', { name: 'Make the call' }).click();
+        await at.getByText('Teslascope answered.').waitFor();
+      },
+      'tried-refused': async (at) => {
+        await at.goto(demo.web + app);
+        await at.getByLabel('Path').fill('/api/account');
+        await at.getByRole('button', { name: 'Make the call' }).click();
+        await at.getByText('insufficient_scope.').waitFor();
       },
       denied: (at) => connect(at, demo, ['tesla-accounts'], 'Denied', 'Cancel'),
       'empty-filter': (at) => at.goto(`${demo.web}/admin/grants?user=grace`),

@@ -17,7 +17,7 @@ use crate::web::rows::AppRow;
 use crate::web::visit::{Admin, Posted, Refused};
 
 /// So many apps stand on one page.
-const PAGE: u32 = 50;
+const PAGE: u32 = 40;
 
 #[derive(Template)]
 #[template(path = "admin/apps.html")]

@@ -18,7 +18,7 @@ use crate::web::problem::Problem;
 use crate::web::visit::{Admin, SignedIn};
 
 /// So many events stand on one page.
-const PAGE: u32 = 100;
+const PAGE: u32 = 25;
 /// So many calls are looked at for the chart.
 const COUNTED: u32 = 10_000;
 

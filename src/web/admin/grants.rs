@@ -18,7 +18,7 @@ use crate::web::rows::kind_words;
 use crate::web::visit::{Admin, Posted, Refused};
 
 /// So many grants stand on one page.
-const PAGE: u32 = 50;
+const PAGE: u32 = 25;
 
 const SORTS: [(&str, &str, GrantSort); 5] = [
     ("attention", "What needs attention", GrantSort::Attention),

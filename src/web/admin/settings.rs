@@ -31,11 +31,12 @@ struct Row {
 impl Row {
     fn of(set: &InEffect) -> Self {
         let is_set = set.source != Source::Default;
-        let (value, shown) = match (&set.value, is_set && !set.key.shown) {
-            (_, true) => ("hidden".to_owned(), false),
-            (Some(value), false) => (value.clone(), true),
-            (None, false) if set.source == Source::Sandbox => ("not used".to_owned(), false),
-            (None, false) => (set.key.default.to_owned(), false),
+        let (value, shown) = match (&set.value, set.source) {
+            (Some(value), _) => (value.clone(), true),
+            (None, Source::Sandbox) => ("not used".to_owned(), false),
+            (None, Source::Default) => (set.key.default.to_owned(), false),
+            // Reading a setting keeps no value that may not be shown.
+            (None, _) => ("hidden".to_owned(), false),
         };
         Self { name: set.key.env(), help: set.key.help, value, shown, source: set.source.word(), set: is_set }
     }

@@ -17,7 +17,7 @@ use crate::web::problem::Problem;
 use crate::web::visit::{Admin, Posted, Refused, SignedIn};
 
 /// So many users stand on one page.
-const PAGE: u32 = 50;
+const PAGE: u32 = 30;
 
 #[derive(Template)]
 #[template(path = "admin/users.html")]
