@@ -55,6 +55,8 @@ step() {
     say "----- the end of $log -----"
     tail -n 150 "$log"
     say "-----"
+    # The end of a long log need not hold what failed: it is named again in the closing lines.
+    while read -r told; do summary+=("  $told"); done < <(whatfailed "$log")
     return 1
   fi
 }
@@ -79,6 +81,12 @@ count() {
     /^[0-9]+ passed, [0-9]+ failed(, [0-9]+ skipped)?$/ { ok += $1; bad += $3; skip += $5 }
     END { printf "%d %d %d\n", ok, bad, skip }
   ' "$1"
+}
+
+# The names of the tests that a log says have failed, and where and why.
+whatfailed() {
+  grep -aE -A2 '^test .*FAILED$|^thread .* panicked at |^not ok |^(FAIL|ERROR): |^error(\[|:)' "$1" |
+    grep -avE '^(--|stack backtrace:|test .* ok|failures:|)$' | cut -c -200 | head -n 30
 }
 
 # missing NAME REASON: a step that can't be run has failed; it is never left out in silence.
