@@ -136,7 +136,7 @@ impl Trail {
     }
 
     /// Hands over the row of a change, or of a call for which [`Trail::reserve`] has found room. Never waits, and drops
-    /// nothing: more rows than [`MOST_WAITING`] are those of calls that were let in before there were so many.
+    /// nothing: more rows than that limit are those of calls that were let in before there were so many.
     pub fn record(&self, mut event: AuditEvent) {
         // The moment of writing, so that rows stand in the order of their time.
         event.at = self.shared.clock.now();
