@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
+use memchr::memmem;
 
 use crate::domain::grant::{ConsentReason, Grant, GrantKind, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
@@ -11,6 +12,9 @@ use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{AccessToken, Secret};
 use crate::domain::time::Timestamp;
 use crate::vault::Place;
+
+/// So much of a token's beginning is looked for first in what the provider sends back.
+const LEAD: usize = 8;
 
 /// A token on its way out: what is put on a call.
 pub struct Bearer {
@@ -21,6 +25,8 @@ pub struct Bearer {
     /// What it holds.
     pub scopes: ScopeSet,
     credential: Credential,
+    /// Finds the token's beginning, made once since every answer is searched.
+    lead: memmem::Finder<'static>,
 }
 
 /// How a token is shown to the provider.
@@ -50,7 +56,8 @@ impl Bearer {
             Credential::Header(value)
         };
         let (version, expires_at, scopes) = (grant.token_version, grant.expires_at, grant.scopes_granted);
-        Some(Self { version, expires_at, scopes, credential })
+        let lead = memmem::Finder::new(&token.expose()[..token.len().min(LEAD)]).into_owned();
+        Some(Self { version, expires_at, scopes, credential, lead })
     }
 
     /// How it is shown to the provider.
@@ -66,6 +73,12 @@ impl Bearer {
             Credential::Header(value) => &value.as_bytes()[b"Bearer ".len()..],
             Credential::ApiKey(token) => token.expose(),
         }
+    }
+
+    /// Finds where the token, or its beginning, may stand.
+    #[must_use]
+    pub fn lead(&self) -> memmem::Finder<'_> {
+        self.lead.as_ref()
     }
 
     /// Whether it is past its expiry, as far as that is known.

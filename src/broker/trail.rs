@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::task::yield_now;
 use tokio::time::timeout;
 
 use crate::ambient::Clock;
@@ -24,6 +25,8 @@ const MANY_WAITING: usize = 8_192;
 const GATHER: Duration = Duration::from_millis(250);
 /// How many rows one transaction takes.
 const BATCH: usize = 4_096;
+/// How many rows are taken, or let go of, before others have their turn: a batch in one go would hold up every call.
+const STEP: usize = 128;
 /// So many events are held for watchers that have not looked yet.
 const WATCHED: usize = 4_096;
 /// How long a caller waits for the writer.
@@ -38,6 +41,34 @@ enum Entry {
     Event(AuditEvent),
     Completed(AuditEvent),
     Flush(oneshot::Sender<()>),
+}
+
+/// What is written next.
+#[derive(Default)]
+struct Batch {
+    events: Vec<AuditEvent>,
+    completed: Vec<AuditEvent>,
+    flushes: Vec<oneshot::Sender<()>>,
+}
+
+impl Batch {
+    fn take(&mut self, entries: &mut Vec<Entry>) {
+        for entry in entries.drain(..) {
+            match entry {
+                Entry::Event(event) => self.events.push(event),
+                Entry::Completed(event) => self.completed.push(event),
+                Entry::Flush(done) => self.flushes.push(done),
+            }
+        }
+    }
+
+    const fn len(&self) -> usize {
+        self.events.len() + self.completed.len()
+    }
+
+    const fn is_empty(&self) -> bool {
+        self.len() == 0 && self.flushes.is_empty()
+    }
 }
 
 /// Hands rows to the writer. Clones share it.
@@ -225,18 +256,23 @@ impl Trail {
 
 impl Shared {
     async fn write(self: Arc<Self>, mut rows: mpsc::UnboundedReceiver<Entry>) {
-        let mut batch = Vec::new();
+        let mut batch = Batch::default();
+        let mut step = Vec::with_capacity(STEP);
         let mut minute = self.minute();
         loop {
-            if timeout(Duration::from_secs(1), rows.recv_many(&mut batch, 1)).await.is_ok() {
-                if batch.is_empty() {
+            if timeout(Duration::from_secs(1), rows.recv_many(&mut step, 1)).await.is_ok() {
+                if step.is_empty() {
                     return;
                 }
-                if !matches!(batch.last(), Some(Entry::Flush(_))) {
+                if !matches!(step.last(), Some(Entry::Flush(_))) {
                     let _ = timeout(GATHER, self.wake.notified()).await;
                 }
+                batch.take(&mut step);
                 // An empty queue is not waited for: what is gathered must be written now.
-                while batch.len() < BATCH && !rows.is_empty() && rows.recv_many(&mut batch, BATCH).await > 0 {}
+                while batch.len() < BATCH && !rows.is_empty() && rows.recv_many(&mut step, STEP).await > 0 {
+                    batch.take(&mut step);
+                    yield_now().await;
+                }
             }
             let now = self.minute();
             if now != minute {
@@ -249,25 +285,21 @@ impl Shared {
         }
     }
 
-    async fn keep(&self, batch: &mut Vec<Entry>) {
-        let (mut events, mut completed, mut flushes) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in batch.drain(..) {
-            match entry {
-                Entry::Event(event) => events.push(event),
-                Entry::Completed(event) => completed.push(event),
-                Entry::Flush(done) => flushes.push(done),
-            }
-        }
-        let count = events.len() + completed.len();
+    async fn keep(&self, batch: &mut Batch) {
+        let count = batch.len();
         let mut pause = Duration::from_millis(100);
         loop {
             let kept = async {
-                if !events.is_empty() {
-                    self.store.record(&events).await?;
-                    events.clear();
+                if !batch.events.is_empty() {
+                    self.store.record(&batch.events).await?;
+                    while !batch.events.is_empty() {
+                        batch.events.truncate(batch.events.len().saturating_sub(STEP));
+                        yield_now().await;
+                    }
                 }
-                if !completed.is_empty() {
-                    self.store.complete_commands(&completed).await?;
+                if !batch.completed.is_empty() {
+                    self.store.complete_commands(&batch.completed).await?;
+                    batch.completed.clear();
                 }
                 Ok::<(), crate::store::StoreError>(())
             };
@@ -292,7 +324,7 @@ impl Shared {
         self.metrics.audit_written(count as u64);
         self.metrics.audit_waiting(self.waiting.load(Ordering::Relaxed) as u64);
         self.room.notify_waiters();
-        for done in flushes {
+        for done in batch.flushes.drain(..) {
             let _ = done.send(());
         }
     }

@@ -9,9 +9,6 @@ use memchr::memmem;
 use super::coding::{Coded, Sealed};
 use crate::broker::Bearer;
 
-/// So much of a token's beginning is looked for first.
-const LEAD: usize = 8;
-
 /// What may be done with a chunk.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Guarded {
@@ -37,6 +34,16 @@ impl Needle {
             Self::Bearer(bearer) => bearer.token(),
             #[cfg(test)]
             Self::Text(text) => text.as_bytes(),
+        }
+    }
+
+    /// Finds its beginning.
+    fn lead(&self) -> memmem::Finder<'_> {
+        match self {
+            Self::Nothing => memmem::Finder::new(b""),
+            Self::Bearer(bearer) => bearer.lead(),
+            #[cfg(test)]
+            Self::Text(text) => memmem::Finder::new(&text[..8]),
         }
     }
 }
@@ -87,8 +94,8 @@ impl Echo {
             self.held = Bytes::new();
             both.freeze()
         };
-        let lead = &token[..token.len().min(LEAD)];
-        let finder = memmem::Finder::new(lead);
+        let finder = self.needle.lead();
+        let lead = finder.needle();
         let mut at = 0;
         while let Some(found) = finder.find(&chunk[at..]) {
             let start = at + found;

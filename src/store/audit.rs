@@ -81,13 +81,16 @@ impl Store {
     pub async fn record(&self, events: &[AuditEvent]) -> Result<()> {
         let mut apps = HashMap::<AppId, Usage>::new();
         let mut grants = HashMap::<GrantId, Usage>::new();
-        for event in events.iter().filter(|event| event.kind == kind::CALL && event.decision == "allowed") {
-            let scopes = event.scope.map_or(ScopeSet::EMPTY, ScopeSet::of);
-            merge(&mut apps, event.app, event.at, scopes);
-            merge(&mut grants, event.grant, event.at, scopes);
-        }
         let mut tx = self.begin().await?;
-        insert(&mut tx, events).await?;
+        // Little by little: a caller's thread is never kept for longer than the rows of one statement take.
+        for chunk in events.chunks(ROWS) {
+            for event in chunk.iter().filter(|event| event.kind == kind::CALL && event.decision == "allowed") {
+                let scopes = event.scope.map_or(ScopeSet::EMPTY, ScopeSet::of);
+                merge(&mut apps, event.app, event.at, scopes);
+                merge(&mut grants, event.grant, event.at, scopes);
+            }
+            insert(&mut tx, chunk).await?;
+        }
         for (statement, usages) in [
             (
                 "UPDATE apps SET last_used_at = max(coalesce(last_used_at, 0), $2), scopes_used = scopes_used | $3 WHERE id = $1",

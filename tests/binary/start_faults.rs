@@ -139,7 +139,10 @@ fn the_wrong_key_changes_nothing_also_where_a_killed_service_left_its_log() {
     let left = (0..10).any(|turn| {
         let running = place.serve(&[]);
         // What is written while the service runs stands in the log, unless housekeeping writes it back in this very moment.
-        sqlite(&place.data().join("keyfob.db"), &format!("INSERT INTO meta (name, value) VALUES ('late{turn}', x'00')"));
+        sqlite(
+            &place.data().join("keyfob.db"),
+            &format!("INSERT INTO meta (name, value) VALUES ('late{turn}', x'00')"),
+        );
         running.signal("KILL");
         running.wait();
         fs::metadata(place.data().join("keyfob.db-wal")).unwrap().len() > 0
