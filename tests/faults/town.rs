@@ -38,6 +38,8 @@ pub(crate) struct Connected {
     pub(crate) user: UserId,
     pub(crate) grant: GrantId,
     pub(crate) key: String,
+    /// For the management API.
+    pub(crate) admin_key: String,
 }
 
 /// What an app got.
@@ -52,6 +54,7 @@ pub(crate) struct Got {
 /// The real program, serving. Killed when it is dropped.
 pub(crate) struct Running {
     pub(crate) child: Child,
+    pub(crate) web: SocketAddr,
     pub(crate) proxy: SocketAddr,
     pub(crate) ops: SocketAddr,
 }
@@ -103,9 +106,10 @@ impl Town {
             rate: None,
         };
         let key = broker.make_app(wish).await.unwrap().key.expose().to_owned();
+        let admin_key = broker.make_admin_key("robot").await.unwrap().1.expose().to_owned();
         broker.trail().finish(Duration::from_secs(5)).await;
         broker.store.close().await;
-        Connected { user, grant, key }
+        Connected { user, grant, key, admin_key }
     }
 
     /// Gives a new grant, or an old one anew.
@@ -176,7 +180,7 @@ impl Town {
         let ready = timeout(Duration::from_secs(20), ready.recv()).await.ok().flatten();
         let ready = ready.unwrap_or_else(|| panic!("never ready: {}", self.said()));
         let address = |name: &str| ready[format!("{name}.address")].as_str().unwrap().parse().unwrap();
-        Running { child, proxy: address("proxy"), ops: address("ops") }
+        Running { child, web: address("web"), proxy: address("proxy"), ops: address("ops") }
     }
 
     /// What the programs have logged.
@@ -270,5 +274,5 @@ pub(crate) fn skipped(why: &str) {
 /// A number from the environment, for a longer run.
 pub(crate) fn number(variable: &str, usual: u64) -> u64 {
     let Some(set) = std::env::var_os(variable) else { return usual };
-    set.to_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{variable}: {set:?}"))
+    set.to_str().and_then(|text| text.parse().ok()).unwrap_or_else(|| panic!("{variable}: {}", set.display()))
 }
