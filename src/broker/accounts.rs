@@ -83,7 +83,7 @@ impl Broker {
         let right = self.hasher.matches(password, hash).await;
         match user {
             Some(user) if right && user.disabled_at.is_none() => {
-                self.throttle.succeeded(name, source);
+                self.throttle.succeeded(name, source, self.clock.elapsed());
                 self.trail.record(AuditEvent::change(self.clock.now(), kind::SIGNED_IN, Some(user.id)));
                 Ok(user)
             }

@@ -1,5 +1,6 @@
-//! Slows down whoever guesses passwords, without locking the owner out: failures are counted by name and source together,
-//! and by source alone; a name alone is never shut.
+//! Slows down whoever guesses passwords, without locking the owner out: failures are counted by name and source together, by
+//! source alone, and by name alone. A name that is guessed at from many sources is slow for those that never signed in to
+//! it; where its owner did, it stays open. Names that nobody has are treated alike. Each process counts for itself.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -10,6 +11,8 @@ use std::time::Duration;
 const FREE: u32 = 5;
 /// Failures of one source over all names that cost nothing.
 const FREE_OF_SOURCE: u32 = 20;
+/// Failures of one name from all sources that cost nothing.
+const FREE_OF_NAME: u32 = 100;
 /// The longest wait after a failure.
 const LONGEST: Duration = Duration::from_secs(60);
 /// After so long without a failure a count is forgotten.
@@ -23,9 +26,19 @@ struct Count {
     last: Duration,
 }
 
+/// Name and source; one of them is empty where the other counts alone.
+type Key = (String, String);
+
 /// Counts of failed sign-ins, in memory.
 #[derive(Default)]
-pub(super) struct Throttle(Mutex<HashMap<(String, String), Count>>);
+pub(super) struct Throttle(Mutex<Counts>);
+
+#[derive(Default)]
+struct Counts {
+    failures: HashMap<Key, Count>,
+    /// Names and the sources from which their owners signed in, with when they last did.
+    known: HashMap<Key, Duration>,
+}
 
 impl Throttle {
     /// How long this name must wait from this source; zero when it may try. An attempt counts as failed until
@@ -33,21 +46,25 @@ impl Throttle {
     /// first of them has failed. Times are monotonic.
     pub(super) fn attempt(&self, name: &str, source: &str, now: Duration) -> Duration {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let [pair, alone] = keys(name, source);
-        let wait = |key: &(String, String), free: u32| {
-            counts.get(key).filter(|count| now.saturating_sub(count.last) < FORGET).map_or(Duration::ZERO, |count| {
+        let [pair, of_source, of_name] = keys(name, source);
+        let wait = |key: &Key, free: u32| {
+            let count = counts.failures.get(key).filter(|count| now.saturating_sub(count.last) < FORGET);
+            count.map_or(Duration::ZERO, |count| {
                 let Some(beyond) = count.failures.checked_sub(free + 1) else { return Duration::ZERO };
                 let delay = Duration::from_secs(1 << beyond.min(6)).min(LONGEST);
                 (count.last + delay).saturating_sub(now)
             })
         };
-        let wait = wait(&pair, FREE).max(wait(&alone, FREE_OF_SOURCE));
-        if !wait.is_zero() {
-            return wait;
+        let mut longest = wait(&pair, FREE).max(wait(&of_source, FREE_OF_SOURCE));
+        if !counts.known.contains_key(&pair) {
+            longest = longest.max(wait(&of_name, FREE_OF_NAME));
         }
-        make_room(&mut counts, now);
-        for key in [pair, alone] {
-            let count = counts.entry(key).or_insert(Count { failures: 0, last: now });
+        if !longest.is_zero() {
+            return longest;
+        }
+        make_room(&mut counts.failures, |count| count.last, now.saturating_sub(FORGET));
+        for key in [pair, of_source, of_name] {
+            let count = counts.failures.entry(key).or_insert(Count { failures: 0, last: now });
             if now.saturating_sub(count.last) >= FORGET {
                 count.failures = 0;
             }
@@ -57,39 +74,44 @@ impl Throttle {
         Duration::ZERO
     }
 
-    /// Forgets the failures of this name from this source, whose owner signed in, and does not hold this attempt against
-    /// the source.
-    pub(super) fn succeeded(&self, name: &str, source: &str) {
+    /// Forgets the failures of this name from this source, whose owner signed in, and holds this attempt against neither
+    /// the source nor the name.
+    pub(super) fn succeeded(&self, name: &str, source: &str, now: Duration) {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let [pair, alone] = keys(name, source);
-        counts.remove(&pair);
-        if let Some(count) = counts.get_mut(&alone) {
-            count.failures = count.failures.saturating_sub(1);
+        let [pair, of_source, of_name] = keys(name, source);
+        counts.failures.remove(&pair);
+        for key in [of_source, of_name] {
+            if let Some(count) = counts.failures.get_mut(&key) {
+                count.failures = count.failures.saturating_sub(1);
+            }
         }
+        make_room(&mut counts.known, |last| *last, Duration::ZERO);
+        counts.known.insert(pair, now);
     }
 }
 
-/// What an attempt is counted under: name and source, and the source alone.
-fn keys(name: &str, source: &str) -> [(String, String); 2] {
+/// What an attempt is counted under: name and source, the source alone, the name alone.
+fn keys(name: &str, source: &str) -> [Key; 3] {
     // No account has a longer name; an IPv6 source is its /64, which one host has for itself.
-    let name = name.to_lowercase().chars().take(64).collect();
+    let name: String = name.to_lowercase().chars().take(64).collect();
     let source = match source.parse::<IpAddr>().map(|ip| ip.to_canonical()) {
         Ok(IpAddr::V6(v6)) => Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64).to_string(),
         Ok(v4) => v4.to_string(),
         Err(_) => source.to_owned(),
     };
-    [(name, source.clone()), (String::new(), source)]
+    [(name.clone(), source.clone()), (String::new(), source), (name, String::new())]
 }
 
-fn make_room(counts: &mut HashMap<(String, String), Count>, now: Duration) {
-    if counts.len() >= MOST {
-        counts.retain(|_, count| now.saturating_sub(count.last) < FORGET);
+/// Where there is no room, what is from before `old` goes, and if that is not enough, the older half.
+fn make_room<T>(kept: &mut HashMap<Key, T>, last: impl Fn(&T) -> Duration, old: Duration) {
+    if kept.len() >= MOST {
+        kept.retain(|_, one| last(one) > old);
     }
-    if counts.len() >= MOST {
-        let mut ages: Vec<Duration> = counts.values().map(|count| count.last).collect();
+    if kept.len() >= MOST {
+        let mut ages: Vec<Duration> = kept.values().map(&last).collect();
         let (_, middle, _) = ages.select_nth_unstable(MOST / 2);
         let middle = *middle;
-        counts.retain(|_, count| count.last > middle);
+        kept.retain(|_, one| last(one) > middle);
     }
 }
 
@@ -127,7 +149,7 @@ mod tests {
         assert!(refused >= 70, "{refused}");
         for _ in 0..200 {
             assert_eq!(throttle.attempt("ada", "10.0.0.2", now), Duration::ZERO);
-            throttle.succeeded("Ada", "10.0.0.2");
+            throttle.succeeded("Ada", "10.0.0.2", now);
         }
         let of_one_host = (0..100_u16).filter(|n| !throttle.attempt("ada", &format!("2001:db8::{n:x}"), now).is_zero());
         assert!(of_one_host.count() >= 90);
@@ -142,11 +164,31 @@ mod tests {
     }
 
     #[test]
+    fn a_name_guessed_at_from_everywhere_is_slow_but_where_its_owner_signed_in_and_nobody_learns_whether_it_is_one() {
+        for name in ["ada", "nobody"] {
+            let throttle = Throttle::default();
+            let now = Duration::from_secs(1_000);
+            assert_eq!(throttle.attempt("ada", "192.0.2.1", now), Duration::ZERO);
+            throttle.succeeded("ada", "192.0.2.1", now);
+            let tried = |n: u32| throttle.attempt(name, &format!("10.0.{}.{}", n / 200, n % 200), now);
+            let let_through = (0..10_000).filter(|n| tried(*n).is_zero()).count();
+            assert_eq!(let_through, 101, "{name}");
+            assert!(throttle.attempt(name, "198.51.100.7", now) <= LONGEST);
+            assert_eq!(
+                throttle.attempt("ada", "192.0.2.1", now),
+                Duration::ZERO,
+                "the owner gets in where they did before"
+            );
+            assert_eq!(throttle.attempt("grace", "198.51.100.7", now), Duration::ZERO);
+        }
+    }
+
+    #[test]
     fn memory_is_bounded() {
         let throttle = Throttle::default();
         for n in 0..30_000_u64 {
             throttle.attempt(&format!("user{n}"), &format!("source{n}"), Duration::from_millis(n));
         }
-        assert!(throttle.0.lock().unwrap().len() <= MOST + 2);
+        assert!(throttle.0.lock().unwrap().failures.len() <= MOST + 3);
     }
 }

@@ -12,7 +12,7 @@ export const here = dirname(fileURLToPath(import.meta.url));
 const program = process.env.PROGRAM_UNDER_TEST || resolve(here, '../../target/debug/keyfob');
 const browserPath = process.env.CHROMIUM || '/usr/bin/chromium';
 
-function freePort() {
+export function freePort() {
   return new Promise((done, fail) => {
     const server = createServer();
     server.on('error', fail);
@@ -57,13 +57,13 @@ export async function startDemo(more = {}) {
 }
 
 /// Chromium without anything that talks to the net by itself.
-export function startBrowser() {
+export function startBrowser(more = []) {
   return chromium.launch({
     executablePath: browserPath,
     headless: true,
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
-      '--disable-component-update', '--disable-sync', '--disable-extensions', '--no-default-browser-check',
+      '--disable-component-update', '--disable-sync', '--disable-extensions', '--no-default-browser-check', ...more,
     ],
   });
 }
