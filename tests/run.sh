@@ -147,10 +147,12 @@ api() {
 
 browser() { cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && npm test; }
 
+lighthouse() { cd tests/browser && npm ci --no-audit --no-fund --loglevel=error && npm run lighthouse; }
+
 packaging() { "$(realpath -s "$python")" -W ignore -m unittest discover --verbose --start-directory tests/packaging; }
 
 # Steps run in a shell of their own, within a time of their own.
-export -f say install_debian install_python docs build api browser packaging
+export -f say install_debian install_python docs build api browser lighthouse packaging
 
 say "Keyfob: every check ($(rustc --version), $(nproc) cores)"
 step debian 900 install_debian
@@ -164,7 +166,7 @@ elif [ "$wanted" = "  " ]; then
   say "deny         not run: cargo-deny is not installed (cargo install cargo-deny)"
   summary+=("deny         not run: cargo-deny is not installed")
 fi
-if [ "$wanted" = "  " ] || [[ "$wanted" =~ \ (tests|api|browser|packaging)\  ]]; then
+if [ "$wanted" = "  " ] || [[ "$wanted" =~ \ (tests|api|browser|lighthouse|packaging)\  ]]; then
   kept=$wanted wanted="  "
   step build 1500 build && built=yes
   wanted=$kept
@@ -173,6 +175,12 @@ if [ "$built" = yes ]; then
   step tests 1500 cargo test --locked --no-fail-fast
   suite api 600 tests/api/fuzz.sh api
   suite browser 900 tests/browser/package.json browser
+  if [ -n "${KEYFOB_TEST_LIGHTHOUSE:-}" ]; then
+    suite lighthouse 1500 tests/browser/lighthouse.mjs lighthouse
+  elif [ "$wanted" = "  " ]; then
+    summary+=("lighthouse   skipped: it takes minutes; KEYFOB_TEST_LIGHTHOUSE=1 runs it")
+    skipped=$((skipped + 1))
+  fi
   suite packaging 300 tests/packaging/test_files.py packaging
 else
   for name in tests api browser packaging; do missing "$name" "the program could not be built"; done

@@ -147,4 +147,16 @@ mod tests {
         assert_eq!(check("ein gutes Passwort äöü"), Ok(()));
         assert_eq!(check(&"ab".repeat(32)), Ok(()));
     }
+
+    #[tokio::test]
+    async fn no_more_passwords_are_hashed_at_once_than_there_are_places() {
+        let hasher = Hasher::new(Entropy::seeded(1));
+        let held: Vec<_> = (0..AT_ONCE).map(|_| hasher.places.clone().try_acquire_owned().unwrap()).collect();
+        let waiting = hasher.clone();
+        let mut hashing = tokio::spawn(async move { waiting.matches(Secret::new("a password"), None).await });
+        let patience = std::time::Duration::from_millis(300);
+        assert!(tokio::time::timeout(patience, &mut hashing).await.is_err(), "it waits for a place");
+        drop(held);
+        assert!(!hashing.await.unwrap());
+    }
 }

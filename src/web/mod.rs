@@ -166,3 +166,29 @@ fn panicked(_payload: Box<dyn std::any::Any + Send>) -> Response {
     // The payload may hold anything; the panic hook has logged where it was.
     Problem::internal("a handler panicked").into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::body::Body;
+    use axum::extract::Request;
+    use tower::ServiceExt as _;
+
+    #[tokio::test]
+    async fn a_handler_that_panics_is_answered_and_so_is_the_next_request() {
+        #[expect(clippy::panic, reason = "that is what it is about")]
+        async fn fails() -> &'static str {
+            panic!("CANARY")
+        }
+        let router = Router::new()
+            .route("/fails", get(fails))
+            .route("/works", get(async || "works"))
+            .layer(CatchPanicLayer::custom(panicked));
+        for (path, status) in [("/fails", 500), ("/works", 200), ("/fails", 500), ("/works", 200)] {
+            let answer = router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+            assert_eq!(answer.status().as_u16(), status, "{path}");
+            let body = axum::body::to_bytes(answer.into_body(), 1_000).await.unwrap();
+            assert!(!String::from_utf8_lossy(&body).contains("CANARY"));
+        }
+    }
+}

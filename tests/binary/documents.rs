@@ -67,3 +67,53 @@ fn the_architecture_stays_short_and_names_every_module() {
         }
     }
 }
+
+/// The rows that say what pages, administrators and operators need, of the requirements that the tables are about.
+const ROWS: [(&str, &[u32]); 4] = [
+    ("CL", &[1, 2, 3, 4, 5, 20, 21, 22, 23, 24, 25, 26, 27, 28, 40, 41, 42, 43, 44, 45]),
+    ("SE", &[1, 2, 3, 4, 5, 6, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 34, 50, 51, 52, 53, 54, 55, 90, 91, 92]),
+    ("AD", &[1, 2, 3, 20, 21, 22, 40, 41, 42]),
+    ("OP", &[1, 2, 3, 4, 5, 6, 20, 21, 22, 23, 24, 90]),
+];
+
+#[test]
+fn every_requirement_has_its_row_and_every_test_that_a_row_names_exists() {
+    let tables = document("tests/browser/README.md") + &document("tests/api/README.md");
+    for (group, numbers) in ROWS {
+        for number in numbers {
+            assert!(tables.contains(&format!("\n| {group}-{number:02}")), "{group}-{number:02} is in no table");
+        }
+    }
+    let mut sources = String::new();
+    let mut folders = vec!["src".to_owned(), "tests".to_owned()];
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(root.join(&folder)).unwrap() {
+            let entry = entry.unwrap();
+            let name = format!("{folder}/{}", entry.file_name().to_string_lossy());
+            if entry.file_type().unwrap().is_dir() {
+                if !name.ends_with("node_modules") {
+                    folders.push(name);
+                }
+            } else if [".rs", ".py", ".mjs"].iter().any(|kind| name.ends_with(kind)) {
+                sources += &document(&name);
+            }
+        }
+    }
+    let rows: Vec<&str> = tables.lines().filter(|line| line.starts_with("| ") && line.contains('-')).collect();
+    let mut named = 0;
+    for row in rows {
+        for name in row.split('`').skip(1).step_by(2).filter(|name| name.matches('_').count() > 1) {
+            assert!(
+                sources.contains(&format!("fn {name}(")) || sources.contains(&format!("def {name}(")),
+                "there is no test {name}: {row}"
+            );
+            named += 1;
+        }
+        for name in row.split('"').skip(1).step_by(2) {
+            let begins = |sign: &str| sources.contains(&format!("test({sign}{name}"));
+            assert!(begins("'") || begins("`"), "run.mjs has no test “{name}”: {row}");
+        }
+    }
+    assert!(named > 100, "{named}");
+}

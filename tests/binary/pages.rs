@@ -1,4 +1,5 @@
 use crate::program::{Place, ask, get};
+use crate::visitor::Visitor;
 
 #[test]
 fn an_error_page_arrives_whole() {
@@ -26,4 +27,33 @@ fn a_page_asked_for_under_an_address_leads_to_the_public_name() {
     let (status, answer) = get(web, "/sign-in");
     assert_eq!(status, 303);
     assert!(answer.contains(&format!("location: http://localhost:{}/sign-in\r\n", web.port())), "{answer}");
+}
+
+#[test]
+fn a_session_and_a_form_of_it_survive_a_restart_and_hold_in_every_process() {
+    let place = Place::new();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut running = place.serve(&[]);
+        let token = running.setup_token();
+        let mut first = Visitor::new(&running);
+        first.set_up(&token, "a long enough password").await;
+        let (_, _, page) = first.open("/apps/new").await;
+        let of_form = |page: &str| {
+            page.split_once("name=\"csrf_token\" value=\"").unwrap().1.split('"').next().unwrap().to_owned()
+        };
+        let form = of_form(&page);
+
+        let beside = place.serve(&[]);
+        let mut second = Visitor::new(&beside);
+        second.cookies.clone_from(&first.cookies);
+        assert_eq!(of_form(&second.open("/apps/new").await.2), form, "a form of one process is good in the other");
+        drop((running, beside));
+
+        let again = place.serve(&[]);
+        let mut third = Visitor::new(&again);
+        third.cookies.clone_from(&first.cookies);
+        let (status, _, page) = third.open("/apps/new").await;
+        assert_eq!((status, of_form(&page)), (200, form));
+    });
 }

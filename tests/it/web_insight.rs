@@ -24,7 +24,11 @@ async fn settings_stand_with_their_source_and_no_secret_among_them() {
     let secret = page.body.split("KEYFOB_OAUTH_CLIENT_SECRET</code>").nth(1).unwrap();
     assert!(secret.split("</tr>").next().unwrap().contains(">hidden<"));
     assert!(!page.has("CANARY"));
+    page.shows(env!("CARGO_PKG_VERSION"));
     let mut bob = house.signed_in("bob").await;
+    for seen in [bob.open("/").await, bob.open("/account").await, house.browser().open("/sign-in").await] {
+        assert!(!seen.has(env!("CARGO_PKG_VERSION")), "the version is for administrators");
+    }
     for path in ["/admin/settings", "/admin/rotation/events"] {
         assert_eq!(bob.open(path).await.status, StatusCode::FORBIDDEN, "{path}");
     }

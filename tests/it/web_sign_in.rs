@@ -238,3 +238,39 @@ async fn somebody_who_is_shut_out_is_out_at_once() {
     assert_eq!(bob.open("/").await.location(), "/sign-in");
     assert_eq!(house.browser().sign_in("bob", PASSWORD).await.status, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn one_signs_out_everywhere_else_and_stays_here() {
+    let house = House::with_admin().await;
+    house.add_user("bob", keyfob::domain::user::Role::Member).await;
+    let (mut here, mut elsewhere) = (house.signed_in("ada").await, house.signed_in("ada").await);
+    let mut bob = house.signed_in("bob").await;
+    let page = here.fill("/account", "/account/sessions", &[]).await;
+    assert_eq!(page.location(), "/account");
+    assert_eq!(here.open("/account").await.status, StatusCode::OK);
+    assert_eq!(elsewhere.open("/").await.location(), "/sign-in");
+    assert_eq!(bob.open("/").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_wrong_password_and_an_unknown_name_take_as_long() {
+    let house = House::with_admin().await;
+    let mut medians = Vec::new();
+    for name in ["ada", "nobody"] {
+        let mut took = Vec::new();
+        for n in 0..9 {
+            let mut guesser = house.browser();
+            guesser.source = format!("192.0.2.{n}:1").parse().unwrap();
+            guesser.open("/sign-in").await;
+            #[expect(clippy::disallowed_methods, reason = "what a guesser can measure is measured")]
+            let begun = std::time::Instant::now();
+            assert_eq!(guesser.sign_in(name, "not the password").await.status, StatusCode::UNAUTHORIZED);
+            took.push(begun.elapsed());
+        }
+        took.sort();
+        medians.push(took[4]);
+    }
+    // Without a hash for a name that nobody has, the second would be hundreds of times as fast.
+    let (slow, fast) = (medians[0].max(medians[1]), medians[0].min(medians[1]));
+    assert!(slow < fast * 3, "{medians:?}");
+}
