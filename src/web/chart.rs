@@ -1,5 +1,7 @@
 //! Calls by time as a chart with a table behind it.
 
+use std::fmt::Write as _;
+
 use super::moment::Moment;
 use crate::domain::time::Timestamp;
 
@@ -164,10 +166,11 @@ fn bars(totals: &[(i64, i64)], most: i64) -> Vec<Bar> {
 
 /// Boxes as one path; those without a height are left out.
 fn path(boxes: impl Iterator<Item = (i64, i64, i64, i64)>) -> String {
-    boxes
-        .filter(|(.., height)| *height > 0)
-        .map(|(x, width, y, height)| format!("M{x} {y}h{width}v{height}h-{width}z"))
-        .collect()
+    let mut path = String::new();
+    for (x, width, y, height) in boxes.filter(|(.., height)| *height > 0) {
+        let _ = write!(path, "M{x} {y}h{width}v{height}h-{width}z");
+    }
+    path
 }
 
 fn captions(span: Span) -> Vec<Caption> {

@@ -176,7 +176,6 @@ mod tests {
 
     #[tokio::test]
     async fn a_handler_that_panics_is_answered_and_so_is_the_next_request() {
-        #[expect(clippy::panic, reason = "that is what it is about")]
         async fn fails() -> &'static str {
             panic!("CANARY")
         }

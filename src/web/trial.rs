@@ -132,13 +132,12 @@ fn indented(json: &str) -> String {
             }
             '{' | '[' => {
                 out.push(sign);
-                while signs.next_if(|next| next.is_ascii_whitespace()).is_some() {}
-                match signs.next_if(|next| matches!(next, '}' | ']')) {
-                    Some(end) => out.push(end),
-                    None => {
-                        depth += 1;
-                        line(&mut out, depth);
-                    }
+                while signs.next_if(char::is_ascii_whitespace).is_some() {}
+                if let Some(end) = signs.next_if(|next| matches!(next, '}' | ']')) {
+                    out.push(end);
+                } else {
+                    depth += 1;
+                    line(&mut out, depth);
                 }
             }
             '}' | ']' => {

@@ -47,6 +47,82 @@ const FILL: &str = "
     DELETE FROM changes;
 ";
 
+/// What is asked of the API.
+const OF_THE_API: [&str; 19] = [
+    "/users",
+    "/grants",
+    "/apps",
+    "/audit",
+    "/grants?status=needs_consent",
+    "/grants?status=disconnected",
+    "/grants?status=uncertain",
+    "/grants?scope=controls",
+    "/grants?user=user2",
+    "/grants?user=user9999",
+    "/audit?user=user2",
+    "/audit?user=user462",
+    "/audit?user=user9999",
+    "/audit?kind=app.made",
+    "/audit?kind=grant.made",
+    "/audit?since=1s",
+    "/audit?since=36500d",
+    "/audit?app=01a0c457-1c18-7000-8000-000000000019",
+    "/audit?user=user462&kind=app.made",
+];
+
+/// What an administrator opens.
+const PAGES: [&str; 35] = [
+    "/",
+    "/?span=week",
+    "/?grants=all",
+    "/connect",
+    "/apps",
+    "/apps/new",
+    "/live",
+    "/account",
+    "/admin/live",
+    "/admin/review",
+    "/admin/review?cursor=40",
+    "/admin/review?cursor=9000",
+    "/admin/settings",
+    "/admin/keys",
+    "/admin/users",
+    "/admin/apps",
+    "/admin/apps?q=app+29999",
+    "/admin/apps?q=user77",
+    "/admin/audit",
+    "/admin/audit?user=user462",
+    "/admin/audit?span=week",
+    "/admin/audit?app=01a0c450-b638-7000-8000-000000000013",
+    "/admin/audit?kind=grant.made",
+    "/admin/grants",
+    "/admin/grants?q=label+9999",
+    "/admin/grants?q=zzz",
+    "/admin/grants?status=needs_consent",
+    "/admin/grants?scope=controls",
+    "/admin/grants?user=user2",
+    "/admin/grants?sort=user",
+    "/admin/grants?sort=created",
+    "/admin/grants?sort=used",
+    "/admin/grants?sort=expires",
+    "/admin/grants?sort=user&cursor=9000",
+    "/admin/grants?cursor=9000",
+];
+
+/// What users open who have much.
+const OF_MUCH: [&str; 10] = [
+    "user2 /",
+    "user2 /apps",
+    "user2 /apps/new",
+    "user2 /live",
+    "user2 /connect",
+    "user2 /apps?after=01a0c457-1c18-7000-8000-000000000019",
+    "user462 /",
+    "user462 /?span=week",
+    "user462 /live",
+    "user462 /apps/01a0c450-b638-7000-8000-000000000013",
+];
+
 impl House {
     /// A browser in which a user is signed in who had no password until now.
     async fn signed_in_anew(&self, name: &str) -> Browser<'_> {
@@ -97,27 +173,7 @@ async fn any_page_of_the_api_and_the_administration_is_quick_when_keyfob_has_gro
     let mut ada = house.signed_in("ada").await;
     let mut slow = Vec::new();
     let mut paths = Vec::new();
-    for path in [
-        "/users",
-        "/grants",
-        "/apps",
-        "/audit",
-        "/grants?status=needs_consent",
-        "/grants?status=disconnected",
-        "/grants?status=uncertain",
-        "/grants?scope=controls",
-        "/grants?user=user2",
-        "/grants?user=user9999",
-        "/audit?user=user2",
-        "/audit?user=user462",
-        "/audit?user=user9999",
-        "/audit?kind=app.made",
-        "/audit?kind=grant.made",
-        "/audit?since=1s",
-        "/audit?since=36500d",
-        "/audit?app=01a0c457-1c18-7000-8000-000000000019",
-        "/audit?user=user462&kind=app.made",
-    ] {
+    for path in OF_THE_API {
         let between = if path.contains('?') { '&' } else { '?' };
         let first = program.get(&format!("{path}{between}limit=500")).await;
         paths.push(format!("/api/v1{path}{between}limit=500"));
@@ -129,54 +185,11 @@ async fn any_page_of_the_api_and_the_administration_is_quick_when_keyfob_has_gro
         let count = program.all(listing, limit).await.len();
         assert!(count >= 10_000, "{listing}: {count}");
     }
-    for path in [
-        "/",
-        "/?span=week",
-        "/?grants=all",
-        "/connect",
-        "/apps",
-        "/apps/new",
-        "/live",
-        "/account",
-        "/admin/live",
-        "/admin/review",
-        "/admin/review?cursor=40",
-        "/admin/review?cursor=9000",
-        "/admin/settings",
-        "/admin/keys",
-        "/admin/users",
-        "/admin/apps",
-        "/admin/apps?q=app+29999",
-        "/admin/apps?q=user77",
-        "/admin/audit",
-        "/admin/audit?user=user462",
-        "/admin/audit?span=week",
-        "/admin/audit?app=01a0c450-b638-7000-8000-000000000013",
-        "/admin/audit?kind=grant.made",
-        "/admin/grants",
-        "/admin/grants?q=label+9999",
-        "/admin/grants?q=zzz",
-        "/admin/grants?status=needs_consent",
-        "/admin/grants?scope=controls",
-        "/admin/grants?user=user2",
-        "/admin/grants?sort=user",
-        "/admin/grants?sort=created",
-        "/admin/grants?sort=used",
-        "/admin/grants?sort=expires",
-        "/admin/grants?sort=user&cursor=9000",
-        "/admin/grants?cursor=9000",
-    ] {
-        paths.push(path.to_owned());
-    }
+    paths.extend(PAGES.map(str::to_owned));
     // Three users have a tenth of all grants and apps, one the app with half of all calls.
     let mut much = house.signed_in_anew("user2").await;
     let mut busy = house.signed_in_anew("user462").await;
-    for path in ["/", "/apps", "/apps/new", "/live", "/connect", "/apps?after=01a0c457-1c18-7000-8000-000000000019"] {
-        paths.push(format!("user2 {path}"));
-    }
-    for path in ["/", "/?span=week", "/live", "/apps/01a0c450-b638-7000-8000-000000000013"] {
-        paths.push(format!("user462 {path}"));
-    }
+    paths.extend(OF_MUCH.map(str::to_owned));
     let mut files = 0;
     for name in ["keyfob.css", "keyfob.js", "icon.svg"] {
         let request = Request::get(format!("/static/0/{name}")).header("accept-encoding", "gzip").body(Body::empty());

@@ -33,7 +33,7 @@ impl Events {
         let listening = async {
             while !self.heard.contains(text) {
                 let Some(bytes) = self.body.next().await else { return false };
-                self.heard.push_str(&String::from_utf8(bytes.unwrap().to_vec()).unwrap());
+                self.heard.push_str(str::from_utf8(&bytes.unwrap()).unwrap());
             }
             true
         };
