@@ -3,7 +3,7 @@
 #
 #   bash fuzz/run.sh [SECONDS] [TARGET...]
 #
-# Needs a nightly toolchain, or any with RUSTC_BOOTSTRAP=1; cargo-fuzz is not needed. A finding is kept in fuzz/artifacts and
+# Any toolchain will do (RUSTC_BOOTSTRAP), and cargo-fuzz is not needed. A finding is kept in fuzz/artifacts and
 # ends the run with exit code 1; corpora are kept in fuzz/corpus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"

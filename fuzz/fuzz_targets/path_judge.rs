@@ -1,11 +1,15 @@
 #![no_main]
 //! The judge's decision on any raw path is the decision on what each other reader makes of it.
 
-use keyfob::domain::route::{RouteRefusal, RouteTable, oracle};
+use std::sync::LazyLock;
+
+use keyfob_fuzz::domain::route::{RouteRefusal, RouteTable, oracle};
 use libfuzzer_sys::fuzz_target;
 
+static TABLE: LazyLock<RouteTable> = LazyLock::new(RouteTable::built_in);
+
 fuzz_target!(|raw: &[u8]| {
-    let judged = match RouteTable::built_in().judge("GET", raw) {
+    let judged = match TABLE.judge("GET", raw) {
         Ok(route) => Some(route.need),
         Err(RouteRefusal::Unknown) => None,
         Err(RouteRefusal::Ambiguous(_)) => return,

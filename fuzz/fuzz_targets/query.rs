@@ -1,7 +1,7 @@
 #![no_main]
 //! What is left of a query after one look is clean at a second.
 
-use keyfob::domain::query::{QueryVerdict, judge_query};
+use keyfob_fuzz::domain::query::{QueryVerdict, judge_query};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|raw: &str| {

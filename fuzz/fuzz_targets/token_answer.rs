@@ -1,7 +1,7 @@
 #![no_main]
 //! Whatever the token endpoint answers: a refresh token that is in it is kept, and no token comes out that was not in it.
 
-use keyfob::oauth::TokenAnswer;
+use keyfob_fuzz::oauth::TokenAnswer;
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Map, Value};
 
