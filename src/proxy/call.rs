@@ -31,6 +31,9 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("keyfob-request-id");
 /// The longest path that the audit trail keeps of a call that is in no row of the table.
 const LONGEST_KEPT_PATH: usize = 512;
 
+/// How long the refusal of a call over its app's rate is held back.
+const HELD_BACK: Duration = Duration::from_millis(100);
+
 /// What all calls share.
 pub(super) struct Desk {
     pub(super) broker: Broker,
@@ -68,7 +71,7 @@ impl Desk {
             broker,
             table: Arc::clone(&settings.table),
             neighbours: Neighbours::new(&hosts, &settings.origins),
-            addresses: Addresses::new(api, mcp, &settings.proxy_public_url),
+            addresses: settings.addresses(),
             api: (api.clone(), Server::new(api, settings)),
             mcp: (mcp.clone(), Server::new(mcp, settings)),
             public_url: settings.public_url.clone(),
@@ -219,7 +222,11 @@ impl Desk {
             return Err(Refusal::BadRequest("its query has a parameter that overrides the method"));
         }
         let permit = caller.permit(route.clone()).map_err(Refusal::InsufficientScope)?;
-        self.broker.admit(&permit).map_err(|limited| Refusal::RateLimited(limited.retry_after))?;
+        if let Err(limited) = self.broker.admit(&permit) {
+            // Whoever does not heed Retry-After waits a little here, and costs the others next to nothing.
+            Box::pin(tokio::time::sleep(HELD_BACK)).await;
+            return Err(Refusal::RateLimited(limited.retry_after));
+        }
         let running = self.broker.begin_call(&permit).ok_or(Refusal::TooManyAtOnce)?;
         if body.size_hint().lower() > self.max_body {
             return Err(Refusal::TooLarge { limit: self.max_body });

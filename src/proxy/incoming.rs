@@ -31,7 +31,7 @@ fn is_dropped(name: &str) -> bool {
 }
 
 /// Filters a response's headers. `token` is what no value may contain.
-pub(super) fn filter(headers: &mut HeaderMap, token: Option<&[u8]>, upstream: Upstream, addresses: &Addresses) {
+pub fn filter(headers: &mut HeaderMap, token: Option<&[u8]>, upstream: Upstream, addresses: &Addresses) {
     if let Some(names) = nominated(headers) {
         drop_named(headers, names);
     }
@@ -66,7 +66,7 @@ fn holds(value: &HeaderValue, token: &[u8]) -> bool {
 
 /// Where the provider's servers are, and where the proxy stands in for them.
 #[derive(Clone, Debug)]
-pub(super) struct Addresses {
+pub struct Addresses {
     api: Url,
     mcp: Url,
     proxy: String,

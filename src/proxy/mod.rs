@@ -6,6 +6,7 @@
 mod answer;
 /// One call, all the way.
 mod call;
+/// What a compressed body decodes to.
 mod coding;
 /// No token in a body.
 mod echo;
@@ -39,10 +40,13 @@ mod refusal;
 mod sent;
 /// What is set.
 mod settings;
+/// One body after the other.
 mod turn;
 /// The socket: only approved heads pass.
 mod wire;
 
+pub use incoming::{Addresses, filter};
 pub use listener::serve;
+pub use outgoing::dress;
 pub use pulse::Patience;
 pub use settings::{ProxySettings, SettingsError};

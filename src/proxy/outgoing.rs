@@ -30,7 +30,8 @@ pub(super) fn is_listed(name: &str) -> bool {
 
 /// The headers to send: what of the app's may be passed on, and what must be set: the provider's `Host`, exactly one
 /// `Authorization` or none, and an `Accept` that keeps the provider from answering with its login page.
-pub(super) fn dress(asked: &HeaderMap, host: &HeaderValue, bearer: Option<&Bearer>, upstream: Upstream) -> HeaderMap {
+#[must_use]
+pub fn dress(asked: &HeaderMap, host: &HeaderValue, bearer: Option<&Bearer>, upstream: Upstream) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(asked.len() + 2);
     headers.insert(HOST, host.clone());
     for (name, value) in asked {

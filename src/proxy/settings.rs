@@ -7,6 +7,7 @@ use http::HeaderValue;
 use rustls::ClientConfig;
 use url::Url;
 
+use super::incoming::Addresses;
 use super::pulse::Patience;
 use crate::config::Settings;
 use crate::domain::route::RouteTable;
@@ -62,6 +63,12 @@ pub enum SettingsError {
 }
 
 impl ProxySettings {
+    /// Where the provider's servers are, and where the proxy stands in for them.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        Addresses::new(&self.api, &self.mcp, &self.proxy_public_url)
+    }
+
     /// From the settings; `tls` is for the provider, `connections` how many the limit of open files leaves room for.
     ///
     /// # Errors

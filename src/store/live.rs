@@ -1,5 +1,6 @@
 //! Everything that a process serves, read at once into memory.
 
+use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
 
 use super::apps::{app, kept_key};
@@ -29,26 +30,37 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`]
     pub async fn read_live(&self) -> Result<Live> {
-        let users = sqlx::query("SELECT * FROM users").fetch_all(&self.read).await?;
-        let grants = sqlx::query("SELECT * FROM grants WHERE status <> 'disconnected'").fetch_all(&self.read).await?;
-        let apps = sqlx::query("SELECT * FROM apps WHERE revoked_at IS NULL").fetch_all(&self.read).await?;
-        let keys = sqlx::query(
-            "SELECT k.app, k.hash, k.valid_until FROM app_keys k JOIN apps a ON a.id = k.app WHERE a.revoked_at IS NULL",
-        )
-        .fetch_all(&self.read)
-        .await?;
-        Ok(Live {
-            users: intact(&users, "users", user),
-            grants: intact(&grants, "grants", record),
-            apps: intact(&apps, "apps", app),
-            keys: intact(&keys, "app_keys", kept_key),
-        })
+        // At once, since reading is most of what a start takes; each row is taken over as it comes, so that no table is in
+        // memory twice.
+        let (users, grants, apps, keys) = tokio::try_join!(
+            self.intact("users", "SELECT * FROM users", user),
+            self.intact("grants", "SELECT * FROM grants WHERE status <> 'disconnected'", record),
+            self.intact("apps", "SELECT * FROM apps WHERE revoked_at IS NULL", app),
+            self.intact(
+                "app_keys",
+                "SELECT k.app, k.hash, k.valid_until FROM app_keys k JOIN apps a ON a.id = k.app WHERE a.revoked_at IS NULL",
+                kept_key,
+            ),
+        )?;
+        Ok(Live { users, grants, apps, keys })
     }
-}
 
-fn intact<T>(rows: &[SqliteRow], table: &'static str, read: impl Fn(&SqliteRow) -> Result<T>) -> Vec<T> {
-    let told = |cause: &super::StoreError| {
-        tracing::error!(table, error = %cause, "a row is damaged in the database; it is not served");
-    };
-    rows.iter().filter_map(|row| read(row).inspect_err(told).ok()).collect()
+    async fn intact<T>(
+        &self,
+        table: &'static str,
+        query: &'static str,
+        read: impl Fn(&SqliteRow) -> Result<T>,
+    ) -> Result<Vec<T>> {
+        let mut rows = sqlx::query(query).fetch(&self.read);
+        let mut intact = Vec::new();
+        while let Some(row) = rows.try_next().await? {
+            match read(&row) {
+                Ok(thing) => intact.push(thing),
+                Err(cause) => {
+                    tracing::error!(table, error = %cause, "a row is damaged in the database; it is not served");
+                }
+            }
+        }
+        Ok(intact)
+    }
 }
