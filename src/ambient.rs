@@ -2,11 +2,14 @@
 //!
 //! Nothing else in the crate asks the system for either, so that tests can steer both.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::domain::time::Timestamp;
+
+/// Clocks are set by more milliseconds than this; less is how they are slowed down or hurried on.
+const LEAST_STEP: i64 = 1_000;
 
 /// Tells the time of day, corrected by what the provider's `Date` header said, and monotonic time.
 #[derive(Clone, Debug)]
@@ -18,6 +21,9 @@ struct Inner {
     test: Option<AtomicI64>,
     /// Added to the system's time of day, in milliseconds.
     correction: AtomicI64,
+    /// The machine's time of day less the time since its start, as it was when that was last looked at; once somebody
+    /// has told the true time.
+    offset: Mutex<Option<i64>>,
     start: Instant,
     /// Monotonic milliseconds that a test has let pass.
     test_elapsed: AtomicU64,
@@ -41,6 +47,7 @@ impl Clock {
         Self(Arc::new(Inner {
             test,
             correction: AtomicI64::new(0),
+            offset: Mutex::new(None),
             start: Instant::now(),
             test_elapsed: AtomicU64::new(0),
         }))
@@ -66,9 +73,34 @@ impl Clock {
         Timestamp::from_millis(millis)
     }
 
-    /// Sets what is added to this machine's time of day, in milliseconds.
+    /// Sets what is added to this machine's time of day, in milliseconds, by what somebody says who knows the true time.
     pub fn set_correction(&self, millis: i64) {
+        let mut offset = self.0.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        *offset = Some(self.offset());
         self.0.correction.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether this machine's clock was set since this was last asked or the true time was told: then the correction
+    /// makes up for it, so that the corrected time runs on evenly. Gives by how many milliseconds. To sleep is no such step,
+    /// and without a true time that was told the machine's own is believed.
+    pub fn make_up_for_step(&self) -> Option<i64> {
+        let mut offset = self.0.offset.lock().unwrap_or_else(PoisonError::into_inner);
+        let (before, now) = ((*offset)?, self.offset());
+        *offset = Some(now);
+        let step = now - before;
+        (step.abs() > LEAST_STEP).then(|| {
+            self.0.correction.fetch_sub(step, Ordering::Relaxed);
+            step
+        })
+    }
+
+    /// What a step of the machine's clock changes, and neither the passing of time nor a suspend does.
+    fn offset(&self) -> i64 {
+        let since_start = match &self.0.test {
+            Some(_) => self.0.test_elapsed.load(Ordering::Relaxed).cast_signed(),
+            None => since_start(),
+        };
+        self.uncorrected().millis() - since_start
     }
 
     /// What is added to this machine's time of day, in milliseconds.
@@ -87,6 +119,13 @@ impl Clock {
         }
     }
 
+    /// Sets a test's clock as somebody sets a machine's: no time passes.
+    pub fn jump(&self, millis: i64) {
+        if let Some(at) = &self.0.test {
+            at.fetch_add(millis, Ordering::Relaxed);
+        }
+    }
+
     /// Moves a test's clock; the system's clock does not obey.
     pub fn advance(&self, by: Duration) {
         if let Some(at) = &self.0.test {
@@ -95,6 +134,16 @@ impl Clock {
             self.0.test_elapsed.fetch_add(millis, Ordering::Relaxed);
         }
     }
+}
+
+/// Milliseconds since the machine was started, those that it slept among them.
+fn since_start() -> i64 {
+    #[cfg(target_os = "linux")]
+    let clock = rustix::time::ClockId::Boottime;
+    #[cfg(not(target_os = "linux"))]
+    let clock = rustix::time::ClockId::Monotonic;
+    let time = rustix::time::clock_gettime(clock);
+    time.tv_sec * 1_000 + time.tv_nsec / 1_000_000
 }
 
 /// Gives random bytes: the system's, or a test's repeatable ones.
@@ -135,5 +184,31 @@ impl Entropy {
             }
         }
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_set_is_made_up_for_once_the_true_time_was_told() {
+        let (begun, hours) = (Timestamp::from_secs(1_795_000_000), 7 * 3_600_000);
+        let clock = Clock::test(begun);
+        clock.jump(hours);
+        assert_eq!(clock.make_up_for_step(), None, "nobody has told a better time");
+        assert_eq!(clock.now(), begun.plus_millis(hours));
+        clock.set_correction(-hours);
+        assert_eq!((clock.now(), clock.make_up_for_step()), (begun, None));
+        // It is put right, put wrong the other way, and in between an hour passes.
+        for step in [-hours, -hours, hours] {
+            clock.jump(step);
+            assert_eq!(clock.make_up_for_step(), Some(step));
+            clock.advance(Duration::from_secs(1_200));
+            assert_eq!(clock.make_up_for_step(), None, "time that passes is no step");
+        }
+        assert_eq!(clock.now(), begun.plus(Duration::from_secs(3_600)));
+        clock.jump(LEAST_STEP);
+        assert_eq!(clock.make_up_for_step(), None, "that little is how a clock is hurried on");
     }
 }

@@ -13,6 +13,7 @@ mod growth;
 mod notify;
 mod program;
 mod refresh;
+mod refresh_clock;
 mod refresh_doubt;
 mod refresh_storage;
 mod refresh_world;

@@ -1,8 +1,7 @@
-//! Databases that do not take what must be kept, processes that are gone, clocks that are wrong, and much that is due.
+//! Databases that do not take what must be kept, processes that are gone, and much that is due.
 
 use std::time::Duration;
 
-use keyfob::ambient::Clock;
 use keyfob::broker::{BearerRefusal, RefreshOutcome};
 use keyfob::domain::grant::{ConsentReason, GrantStatus};
 use keyfob::sandbox::{Moment, SandboxConfig, Times, TokenFault};
@@ -170,39 +169,6 @@ async fn a_lease_is_taken_over_when_its_beat_has_stood_still_for_fifteen_seconds
     assert!(!store.beat(ada.grant, GONE).await.unwrap());
     let taken = process.grant(ada.grant).await.refreshed_at.unwrap();
     assert!(taken.since(begun) >= Duration::from_secs(15), "after {:?}", taken.since(begun));
-}
-
-#[tokio::test]
-async fn the_clock_is_put_right_by_the_providers() {
-    for off in [7 * 3_600, -7 * 3_600] {
-        let world = World::new().await;
-        let wrong = Clock::test(world.clock.now().plus_millis(off * 1_000));
-        let process = world.another_process(wrong.clone(), "keyfob-sandbox").await;
-        let ada = process.connect("ada", &["vehicles"]).await;
-        let expires_at = process.grant(ada.grant).await.expires_at.unwrap();
-        let right = world.clock.now().plus(HOUR);
-        assert!((expires_at.millis() - right.millis()).abs() < 2_000, "{off}: {expires_at} and not {right}");
-        assert!((wrong.correction() + off * 1_000).abs() < 2_000);
-        process.broker.refresh_now(ada.grant, None).await.unwrap();
-        assert_eq!(process.call(&ada.key).await, OK);
-        assert_eq!(world.faults.token_requests(), 2, "no storm");
-    }
-    // A provider that is a day off is not believed: what is past its time would live again, or be swept.
-    for off in [25 * 3_600, -25 * 3_600] {
-        let world = World::new().await;
-        let right = Clock::test(world.clock.now().plus_millis(off * 1_000));
-        let process = world.another_process(right.clone(), "keyfob-sandbox").await;
-        let ada = process.connect("ada", &["vehicles"]).await;
-        process.broker.refresh_now(ada.grant, None).await.unwrap();
-        assert_eq!(right.correction(), 0, "{off}");
-        let expires_at = process.grant(ada.grant).await.expires_at.unwrap();
-        assert!((expires_at.millis() - right.now().plus(HOUR).millis()).abs() < 2_000, "{off}: {expires_at}");
-    }
-    let world = World::new().await;
-    let slightly = Clock::test(world.clock.now().plus_millis(20_000));
-    let process = world.another_process(slightly.clone(), "keyfob-sandbox").await;
-    process.connect("ada", &["vehicles"]).await;
-    assert_eq!(slightly.correction(), 0, "half a minute is tolerated");
 }
 
 #[tokio::test]

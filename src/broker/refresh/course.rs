@@ -68,6 +68,7 @@ impl Broker {
             return RefreshOutcome::StorageUnavailable;
         }
         self.require_endpoints().await;
+        self.notice_step();
         let leased = match self.lease(id, wanting).await {
             Ok(leased) => leased,
             Err(outcome) => {

@@ -52,6 +52,8 @@ impl Broker {
     /// [`BearerRefusal`]
     pub async fn wait_for_bearer(&self, chosen: &Chosen) -> Result<Arc<Bearer>, BearerRefusal> {
         let cell = &chosen.cell;
+        // A token must not be taken for expired because the clock was set a moment ago.
+        self.notice_step();
         let flight = {
             let state = cell.state();
             let bearer = self.judged(&state)?;

@@ -106,6 +106,7 @@ impl Broker {
     /// Sets our clock right by the provider's, if it is off by more than half a minute. Gives the moment of sending by the
     /// clock as it is then.
     pub(in crate::broker) fn learn_time(&self, reply: &Reply) -> Timestamp {
+        self.notice_step();
         let old = self.clock.correction();
         let Some(ahead) = reply.clock_ahead.filter(|ahead| ahead.abs() <= CLOCK_BELIEVED) else { return reply.sent_at };
         let new = if ahead.abs() > CLOCK_TOLERANCE { ahead } else { 0 };
@@ -115,10 +116,19 @@ impl Broker {
                 "this machine's clock and the provider's differ; Keyfob goes by the provider's if they differ by more than 30 s"
             );
         }
-        if new != old {
-            self.clock.set_correction(new);
-        }
+        self.clock.set_correction(new);
         reply.sent_at.plus_millis(new - old)
+    }
+
+    /// Goes on by the time that the provider told, however this machine's clock is set meanwhile.
+    pub(super) fn notice_step(&self) {
+        if let Some(step) = self.clock.make_up_for_step() {
+            tracing::warn!(
+                clock.step_ms = step,
+                clock.correction_ms = self.clock.correction(),
+                "this machine's clock was set; Keyfob goes on by the time that the provider told last"
+            );
+        }
     }
 
     async fn keep_tokens(

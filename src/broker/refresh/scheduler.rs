@@ -29,6 +29,7 @@ impl Broker {
                 looked_for_orphans = self.clock.elapsed();
                 self.take_in_spills().await;
             }
+            self.notice_step();
             if self.is_storage_paused() {
                 continue;
             }
