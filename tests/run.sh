@@ -5,6 +5,8 @@
 #   bash tests/run.sh            everything
 #   bash tests/run.sh fmt docs   only these steps (and what they need)
 #
+# KEYFOB_TEST_INSTRUCTIONS=1 counts instructions too, KEYFOB_TEST_FUZZ=200 fuzzes each target for so many seconds.
+#
 # What a step printed is in target/checks/<step>.log; it is shown when the step fails.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
@@ -185,6 +187,19 @@ if [ "$built" = yes ]; then
 else
   for name in tests api browser packaging; do missing "$name" "the program could not be built"; done
 fi
+
+# These take many minutes, or tools that are built first.
+long() {
+  local name=$1 most=$2 flag=$3
+  shift 3
+  if [ -n "${!flag:-}" ]; then
+    step "$name" "$most" "$@"
+  elif [ "$wanted" = "  " ]; then
+    summary+=("$(printf '%-12s not run: set %s' "$name" "$flag")")
+  fi
+}
+long instructions 2400 KEYFOB_TEST_INSTRUCTIONS bash benches/instructions.sh
+long fuzz 3600 KEYFOB_TEST_FUZZ bash fuzz/run.sh "${KEYFOB_TEST_FUZZ:-60}"
 
 [ "${#summary[@]}" != 0 ] || { say "there is no step of that name"; exit 2; }
 say ""
