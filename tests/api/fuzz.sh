@@ -18,9 +18,9 @@ config=$(realpath tests/api/schemathesis.toml)
 cd "$home"
 "$schemathesis" --config-file "$config" run "${web%/}/api/v1/openapi.json" --url "${web%/}" \
   --header "Authorization: Bearer $key" --max-time "$seconds" || status=$?
-if grep -q '"level":"ERROR"' "$home/log"; then
+if grep -q '"level":"error"' "$home/log"; then
   echo "the service logged errors:"
-  grep '"level":"ERROR"' "$home/log" | head
+  grep '"level":"error"' "$home/log" | head
   status=1
 fi
 kill -0 "$service" || { echo "the service has ended"; status=1; }
