@@ -142,13 +142,21 @@ impl Broker {
         if scopes.is_empty() {
             return Err(AppError::NoScope);
         }
+        let app = self.find_app(id, of).await?.app;
+        if let Some(tied) = app.grant.filter(|_| !scopes.is_subset_of(app.scopes)) {
+            let grant = self.store.find_grant(tied, Some(app.user)).await?.ok_or(AppError::NoSuchGrant)?.grant;
+            let missing = scopes.minus(app.scopes).minus(grant.scopes_granted);
+            if !missing.is_empty() {
+                return Err(AppError::GrantTooNarrow(missing));
+            }
+        }
         if !self.store.replace_app_scopes(id, of, scopes).await? {
             return Err(AppError::NotFound);
         }
         self.see(Change::App(id)).await;
-        let user = self.find_app(id, of).await?.app.user;
         let words = format!("scopes: {scopes}");
-        self.trail.record(AuditEvent::change(self.clock.now(), kind::APP_CHANGED, Some(user)).of_app(id).about(&words));
+        self.trail
+            .record(AuditEvent::change(self.clock.now(), kind::APP_CHANGED, Some(app.user)).of_app(id).about(&words));
         Ok(())
     }
 

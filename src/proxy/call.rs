@@ -221,7 +221,11 @@ impl Desk {
         if query == QueryVerdict::MethodOverride {
             return Err(Refusal::BadRequest("its query has a parameter that overrides the method"));
         }
-        let permit = caller.permit(route.clone()).map_err(Refusal::InsufficientScope)?;
+        let app = caller.app().id;
+        let permit = caller.permit(route.clone()).map_err(|scope| Refusal::InsufficientScope {
+            scope,
+            consent_url: format!("{}/apps/{app}?scope={scope}", self.public_url),
+        })?;
         if let Err(limited) = self.broker.admit(&permit) {
             // Whoever does not heed Retry-After waits a little here, and costs the others next to nothing.
             Box::pin(tokio::time::sleep(HELD_BACK)).await;

@@ -31,7 +31,10 @@ pub(super) enum Refusal {
     ExpiredKey,
     UnknownEndpoint,
     Method(MethodSet),
-    InsufficientScope(Scope),
+    InsufficientScope {
+        scope: Scope,
+        consent_url: String,
+    },
     RateLimited(Duration),
     TooManyAtOnce,
     TooLarge {
@@ -90,7 +93,7 @@ impl Refusal {
             Self::Method(_) => {
                 (StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "The path does not take this method")
             }
-            Self::InsufficientScope(_) => {
+            Self::InsufficientScope { .. } => {
                 (StatusCode::FORBIDDEN, "insufficient_scope", "The app is not allowed to do this")
             }
             Self::RateLimited(_) | Self::TooManyAtOnce => {
@@ -149,7 +152,9 @@ impl Refusal {
             Self::ExpiredKey => "Have the app's user make a new app or roll the key.".into(),
             Self::UnknownEndpoint => "Check the path; to add one, list it in the routes file.".into(),
             Self::Method(allow) => format!("Use one of {allow}."),
-            Self::InsufficientScope(scope) => format!("Have the app's user allow it the scope {scope}."),
+            Self::InsufficientScope { scope, .. } => {
+                format!("Have the app's user allow it the scope {scope}, at the address in consent_url.")
+            }
             Self::RateLimited(_) => "Wait as long as Retry-After says, and call less often.".into(),
             Self::TooManyAtOnce => "Let some of the app's running calls end first.".into(),
             Self::TooLarge { limit } => format!("Send at most {limit} bytes, or raise KEYFOB_MAX_REQUEST_BODY."),
@@ -177,7 +182,7 @@ impl Refusal {
             Self::ExpiredKey => {
                 "Bearer realm=\"keyfob\", error=\"invalid_token\", error_description=\"The app key has expired\""
             }
-            Self::InsufficientScope(scope) => {
+            Self::InsufficientScope { scope, .. } => {
                 let text = format!("Bearer realm=\"keyfob\", error=\"insufficient_scope\", scope=\"{scope}\"");
                 return HeaderValue::from_str(&text).ok();
             }
@@ -211,8 +216,7 @@ impl Refusal {
             "code": code,
         });
         match self {
-            Self::InsufficientScope(scope) => problem["scope"] = json!(scope),
-            Self::NoGrant { scope, consent_url, .. } => {
+            Self::InsufficientScope { scope, consent_url } | Self::NoGrant { scope, consent_url, .. } => {
                 problem["scope"] = json!(scope);
                 problem["consent_url"] = json!(consent_url);
             }

@@ -3,17 +3,19 @@
 use std::time::Duration;
 
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, RawQuery};
 use axum::response::Response;
 use http::StatusCode;
 
 use super::apps::key_page;
 use super::calls::{CallRow, Names};
-use super::form::Field;
+use super::form::{Field, Fields};
 use super::frame::{Frame, Notice, Section, Tone, page_with};
 use super::moment::Moment;
 use super::problem::Problem;
 use super::rows::AppRow;
+use super::scopes::{ScopeRow, rows, ticked};
+use super::site::local_path;
 use super::trial::Trial;
 use super::visit::{Posted, Refused, SignedIn};
 use crate::broker::{AppError, AppRecord, AuditFilter};
@@ -39,7 +41,24 @@ struct AppPage {
     calls: Vec<CallRow>,
     proxy: String,
     trial: Option<Trial>,
+    may: May,
     overlap: Field,
+}
+
+/// What the app may do, to be ticked anew.
+struct May {
+    choices: Vec<ScopeRow>,
+    /// Whether the page was called for that.
+    open: bool,
+    scope: Field,
+    /// Where to go afterwards.
+    next: Option<String>,
+}
+
+impl May {
+    fn of(scopes: ScopeSet) -> Self {
+        Self { choices: rows(scopes, ScopeSet::ALL), open: false, scope: Field::empty("scope"), next: None }
+    }
 }
 
 struct Tied {
@@ -90,6 +109,7 @@ async fn page_of(visit: &SignedIn, record: AppRecord, overlap: Field) -> Result<
         calls: events.iter().map(|event| CallRow::of(event, &names, now)).collect(),
         proxy: broker.settings.proxy_public_url.clone(),
         trial: Trial::of(visit, app),
+        may: May::of(app.scopes),
         overlap,
         app: AppRow::of(app, now),
     })
@@ -99,10 +119,55 @@ fn overlap_field() -> Field {
     Field::with("overlap", "24h")
 }
 
-/// `GET /apps/{id}`
-pub(crate) async fn show(visit: SignedIn, Path(id): Path<String>) -> Result<Response, Refused> {
+/// `GET /apps/{id}`; the query may name a scope that was missed, which is then ticked to be allowed.
+pub(crate) async fn show(
+    visit: SignedIn,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let (_, record) = find(&visit, &id).await?;
-    Ok(page_with(StatusCode::OK, &page_of(&visit, record, overlap_field()).await?))
+    let missed = ticked(fields.all("scope")).unwrap_or_default();
+    let wanted = record.app.scopes.union(missed);
+    let page = page_of(&visit, record, overlap_field()).await?;
+    let may = May { open: !missed.is_empty(), next: next(&fields), ..May::of(wanted) };
+    Ok(page_with(StatusCode::OK, &AppPage { may, ..page }))
+}
+
+/// Where a refusal was met that this page mends.
+fn next(fields: &Fields) -> Option<String> {
+    fields.some("next").and_then(local_path).map(str::to_owned)
+}
+
+/// `POST /apps/{id}/allow`: what the app may do from now on. Whoever gives it more shows their password first.
+pub(crate) async fn allow(
+    Path(id): Path<String>,
+    Posted { visit, fields }: Posted<SignedIn>,
+) -> Result<Response, Refused> {
+    let (id, record) = find(&visit, &id).await?;
+    let chosen = ticked(fields.all("scope"));
+    let wanted = chosen.clone().unwrap_or_default();
+    if !wanted.is_subset_of(record.app.scopes) {
+        let names: Vec<_> = wanted.iter().map(|scope| format!("&scope={scope}")).collect();
+        visit.fresh_or(&format!("/apps/{id}?{}", names.concat().trim_start_matches('&')))?;
+    }
+    let refusal = match chosen {
+        Err(error) => error,
+        Ok(scopes) => match visit.web.broker.set_app_scopes(id, Some(visit.user.id), scopes).await {
+            Ok(()) => {
+                visit.tell(Notice::new(Tone::Good, format!("“{}” may now use: {scopes}.", record.app.name))).await?;
+                return Ok(visit.to(&next(&fields).unwrap_or_else(|| format!("/apps/{id}"))));
+            }
+            Err(refusal @ (AppError::NoScope | AppError::GrantTooNarrow(_) | AppError::NoSuchGrant)) => {
+                refusal.to_string()
+            }
+            Err(other) => return Err(other.into()),
+        },
+    };
+    let page = page_of(&visit, record, overlap_field()).await?;
+    let scope = Field::empty("scope").wrong(refusal);
+    let page = AppPage { may: May { open: true, scope, next: next(&fields), ..May::of(wanted) }, ..page };
+    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page))
 }
 
 /// `POST /apps/{id}/try`: one reading call as the app, and what came back.

@@ -186,7 +186,9 @@ fn mend(event: &AuditEvent) -> Option<Mend> {
     match &*event.decision {
         "no_grant" => Some(Mend { path: format!("/connect?scope={scope}&next=/live"), words: "Grant it" }),
         "needs_consent" => Some(Mend { path: "/".to_owned(), words: "Renew it" }),
-        "insufficient_scope" => Some(Mend { path: format!("/apps/new?scope={scope}"), words: "Make an app that may" }),
+        "insufficient_scope" => {
+            event.app.map(|app| Mend { path: format!("/apps/{app}?scope={scope}&next=/live"), words: "Allow it" })
+        }
         _ => None,
     }
 }

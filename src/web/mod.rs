@@ -139,6 +139,7 @@ fn pages() -> Router<Web> {
         .route("/apps/new", get(apps::new).post(apps::make))
         .route("/apps/{id}", get(app::show))
         .route("/apps/{id}/roll", post(app::roll))
+        .route("/apps/{id}/allow", post(app::allow))
         .route("/apps/{id}/try", post(app::try_it))
         .route("/apps/{id}/revoke", post(app::revoke))
         .route("/apps/{id}/scopes", post(app::drop_unused))

@@ -159,7 +159,7 @@ await test('calls appear on the live page as they happen, can be paused, and sta
   await page.waitForFunction((least) => document.querySelectorAll('#live-rows tr').length === least, before + 2);
   const first = page.locator('#live-rows tr').first();
   await first.getByText('The app may not use account.').waitFor();
-  await first.getByRole('link', { name: 'Make an app that may' }).waitFor();
+  await first.getByRole('link', { name: 'Allow it' }).waitFor();
   assert.match(await first.locator('time').getAttribute('datetime'), /Z$/);
   await page.getByRole('button', { name: 'Pause' }).click();
   await call('/api/vehicles');

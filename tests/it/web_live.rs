@@ -72,9 +72,9 @@ async fn a_call_is_told_as_it_happens_with_why_and_only_to_its_user_and_administ
     }
     assert!(own.hear("The app may use vehicles; the grant “vehicles” served it.").await, "{}", own.heard);
     assert!(own.hear("The app may not use account.").await);
-    assert!(own.heard.contains("\"app\":\"<b>Dash\"") && own.heard.contains("\"path\":\"/apps/new?scope=account\""));
+    assert!(own.heard.contains("\"app\":\"<b>Dash\"") && own.heard.contains("?scope=account&next=/live\""));
     assert!(all.hear("The app may not use account.").await);
-    assert!(!all.heard.contains("/apps/new?scope=account"), "an administrator is not sent to mend what is another's");
+    assert!(!all.heard.contains("?scope=account"), "an administrator is not sent to mend what is another's");
     house.broker.trail().record(call(&house, id_of(&house, "bob").await, "/api/bobs", "allowed"));
     assert!(bobs.hear("/api/bobs").await);
     assert!(all.hear("/api/bobs").await);

@@ -255,22 +255,20 @@ async fn one_signs_out_everywhere_else_and_stays_here() {
 #[tokio::test]
 async fn a_wrong_password_and_an_unknown_name_take_as_long() {
     let house = House::with_admin().await;
-    let mut medians = Vec::new();
-    for name in ["ada", "nobody"] {
-        let mut took = Vec::new();
-        for n in 0..9 {
+    let mut least = [Duration::MAX; 2];
+    // By turns, and the least of each: what else the machine does weighs on both alike.
+    for n in 0..9 {
+        for (least, name) in least.iter_mut().zip(["ada", "nobody"]) {
             let mut guesser = house.browser();
             guesser.source = format!("192.0.2.{n}:1").parse().unwrap();
             guesser.open("/sign-in").await;
             #[expect(clippy::disallowed_methods, reason = "what a guesser can measure is measured")]
             let begun = std::time::Instant::now();
             assert_eq!(guesser.sign_in(name, "not the password").await.status, StatusCode::UNAUTHORIZED);
-            took.push(begun.elapsed());
+            *least = begun.elapsed().min(*least);
         }
-        took.sort();
-        medians.push(took[4]);
     }
-    // Without a hash for a name that nobody has, the second would be hundreds of times as fast.
-    let (slow, fast) = (medians[0].max(medians[1]), medians[0].min(medians[1]));
-    assert!(slow < fast * 3, "{medians:?}");
+    // Without a hash for a name that nobody has, the second would be many times as fast.
+    let (slow, fast) = (least[0].max(least[1]), least[0].min(least[1]));
+    assert!(slow < fast * 3, "{least:?}");
 }

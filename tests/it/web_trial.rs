@@ -53,7 +53,10 @@ async fn a_refusal_is_shown_with_its_code_and_the_way_to_mend_it() {
     let callback = Provider::new().authorize(granting.location(), &["vehicles"]).await;
     assert_eq!(ada.open(&callback).await.location(), page, "the grant brings back to where it was missed");
     ada.fill(&page, &act, &[("path", "/api/vehicles")]).await.shows("Teslascope answered.");
-    ada.fill(&page, &act, &[("path", "/api/account")]).await.shows("Keyfob refused it: insufficient_scope.");
+    ada.fill(&page, &act, &[("path", "/api/account")])
+        .await
+        .shows("Keyfob refused it: insufficient_scope.")
+        .shows(&format!("href=\"{page}?scope=account\""));
     ada.fill(&page, &act, &[("path", "/api/nothing")]).await.shows("Keyfob refused it: unknown_endpoint.");
     ada.fill(&page, &act, &[("path", "/api/software/latest")]).await.shows("Teslascope answered.");
 }
@@ -112,4 +115,50 @@ async fn a_call_from_a_page_counts_against_the_rate_of_its_app() {
     for expected in ["Status 200", "Status 200", "Keyfob refused it: rate_limited."] {
         ada.fill(&page, &format!("{page}/try"), &[("path", "/api/vehicles")]).await.shows(expected);
     }
+}
+
+#[tokio::test]
+async fn an_app_is_allowed_more_or_less_by_its_user_who_shows_their_password_for_more() {
+    let house = House::with_admin().await;
+    house.add_user("bob", Role::Member).await;
+    let mut ada = house.signed_in("ada").await;
+    let page = app(&mut ada, &["vehicles"]).await;
+    let act = format!("{page}/allow");
+    let open = ada.open(&format!("{page}?scope=account&next=/live")).await;
+    open.shows("<details open><summary>Change what it may do").shows("value=\"account\" checked");
+    let fields = [("scope", "vehicles"), ("scope", "account"), ("next", "/live")];
+    assert_eq!(ada.fill(&page, &act, &fields).await.location(), "/live", "back to where it was missed");
+    ada.open("/live").await.shows("may now use: ");
+    let id = page.trim_start_matches("/apps/").parse().unwrap();
+    let scopes = async || house.broker.find_app(id, None).await.unwrap().app.scopes.to_string();
+    assert!(scopes().await.contains("account"));
+    let none = ada.fill(&page, &act, &[]).await;
+    assert_eq!(none.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let unknown = ada.fill(&page, &act, &[("scope", "root")]).await;
+    assert_eq!(unknown.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(ada.fill(&page, &act, &[("scope", "vehicles"), ("next", "//evil")]).await.location(), page);
+    assert!(!scopes().await.contains("account"));
+
+    let mut bob = house.signed_in("bob").await;
+    assert_eq!(bob.fill("/apps/new", &act, &[("scope", "controls")]).await.status, StatusCode::NOT_FOUND);
+    house.clock.advance(std::time::Duration::from_secs(16 * 60));
+    let asked = ada.fill(&page, &act, &[("scope", "vehicles"), ("scope", "controls")]).await;
+    assert!(asked.location().starts_with("/confirm?next="), "{}", asked.location());
+    assert!(!scopes().await.contains("controls"));
+    assert_eq!(ada.fill(&page, &act, &[("scope", "vehicles")]).await.location(), page, "less needs no password");
+}
+
+#[tokio::test]
+async fn an_app_that_is_tied_to_a_grant_is_allowed_no_more_than_that_holds() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let grant = ada.connect(&["vehicles", "account"]).await;
+    let grant = grant.trim_start_matches("/grants/");
+    let made = ada.fill("/apps/new", "/apps/new", &[("name", "T"), ("scope", "vehicles"), ("grant", grant)]).await;
+    let id = made.body.split("/apps/").filter_map(|rest| rest.split('"').next()).find(|id| id.len() == 36).unwrap();
+    let (page, act) = (format!("/apps/{id}"), format!("/apps/{id}/allow"));
+    let wide = ada.fill(&page, &act, &[("scope", "vehicles"), ("scope", "controls")]).await;
+    assert_eq!(wide.status, StatusCode::UNPROCESSABLE_ENTITY);
+    wide.shows("controls");
+    assert_eq!(ada.fill(&page, &act, &[("scope", "vehicles"), ("scope", "account")]).await.location(), page);
 }

@@ -151,6 +151,7 @@ async fn an_app_without_the_scope_is_403_before_the_provider_hears_of_it() {
         let got = world.call(method, target, &[]).await;
         let expected = format!("Bearer realm=\"keyfob\", error=\"insufficient_scope\", scope=\"{scope}\"");
         assert_eq!(got.refuses(403, "insufficient_scope").one("www-authenticate"), expected);
+        assert!(got.problem()["consent_url"].as_str().unwrap().ends_with(&format!("?scope={scope}")));
         assert_eq!(got.problem()["scope"], scope);
     }
     world.unheard();
