@@ -59,7 +59,8 @@ impl GrantMembers {
             created_at: grant.created_at,
             refreshed_at: grant.refreshed_at,
             last_used_at: grant.last_used_at,
-            expires_at: grant.expires_at,
+            // The tokens of a grant that was ended are gone, and their end with them.
+            expires_at: grant.expires_at.filter(|_| grant.status != GrantStatus::Disconnected),
         }
     }
 

@@ -57,7 +57,8 @@ pub(super) async fn run(broker: &Broker, args: AuditArgs) -> Result<()> {
         let members: Vec<_> = events.iter().map(|event| EventMembers::new(event, name(event))).collect();
         return Ok(output::json(&members)?);
     }
-    let mut table = Table::new(&["AT", "KIND", "USER", "METHOD", "PATH", "SCOPE", "DECISION", "STATUS", "MS", "APP"]);
+    let mut table =
+        Table::new(&["AT", "KIND", "USER", "METHOD", "PATH", "SCOPE", "DECISION", "STATUS", "MS", "COUNT", "APP"]);
     for event in &events {
         table.row([
             event.at.to_string(),
@@ -69,6 +70,7 @@ pub(super) async fn run(broker: &Broker, args: AuditArgs) -> Result<()> {
             event.decision.to_string(),
             event.status.map(|status| status.to_string()).unwrap_or_default(),
             event.duration_ms.map(|ms| ms.to_string()).unwrap_or_default(),
+            event.count.to_string(),
             event.app.map(|id| id.to_string()).unwrap_or_default(),
         ]);
     }

@@ -40,11 +40,12 @@ pub struct App {
 }
 
 impl App {
-    /// Whether a call of this app could be made with a grant: it is live, not tied to another one, and both hold a scope.
+    /// Whether a call of this app could be made with a grant: both stand, it is not tied to another one, and both hold a scope.
     #[must_use]
     pub fn reaches(&self, grant: &super::grant::Grant) -> bool {
         self.user == grant.user
             && self.revoked_at.is_none()
+            && grant.status != super::grant::GrantStatus::Disconnected
             && self.grant.is_none_or(|tied| tied == grant.id)
             && !self.scopes.intersection(grant.scopes_granted).is_empty()
     }

@@ -132,7 +132,7 @@ impl Store {
     /// [`super::StoreError`]
     pub async fn list_grants(&self, filter: &GrantFilter) -> Result<Vec<ListedGrant>> {
         let mut query = QueryBuilder::<Sqlite>::new(
-            "SELECT g.*, u.name AS user_name, (SELECT count(*) FROM apps a WHERE a.user = g.user AND a.revoked_at IS NULL \
+            "SELECT g.*, u.name AS user_name, (SELECT count(*) FROM apps a WHERE g.status <> 'disconnected' AND a.user = g.user AND a.revoked_at IS NULL \
              AND (a.grant_id IS NULL OR a.grant_id = g.id) AND a.scopes & g.scopes_granted <> 0) AS apps FROM (SELECT g.id AS found ",
         );
         narrow(&mut query, filter);

@@ -20,6 +20,7 @@ use super::trial::Trial;
 use super::visit::{Posted, Refused, SignedIn};
 use crate::broker::{AppError, AppRecord, AuditFilter};
 use crate::domain::audit::kind;
+use crate::domain::grant::GrantStatus;
 use crate::domain::id::AppId;
 use crate::domain::scope::ScopeSet;
 use crate::domain::time::{format_span, parse_span};
@@ -64,6 +65,8 @@ impl May {
 struct Tied {
     id: String,
     label: String,
+    /// Whether it was ended, so that no call of the app is served.
+    gone: bool,
 }
 
 impl From<AppError> for Refused {
@@ -101,7 +104,11 @@ async fn page_of(visit: &SignedIn, record: AppRecord, overlap: Field) -> Result<
         used: record.scopes_used,
         unused,
         can_drop: unused != app.scopes,
-        tied: tied.map(|grant| Tied { id: grant.id.to_string(), label: grant.label.to_string() }),
+        tied: tied.map(|grant| Tied {
+            id: grant.id.to_string(),
+            label: grant.label.to_string(),
+            gone: grant.status == GrantStatus::Disconnected,
+        }),
         rate: app.rate.map(|rate| rate.to_string()),
         query_key: app.query_key,
         created: Moment::of(app.created_at, now),

@@ -84,9 +84,19 @@ pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<R
         [] => None,
         apps => Some(Activity::of(&visit, apps, fields.one("span")).await?),
     };
+    let mut cut_off = Vec::new();
+    for record in &apps {
+        if let Some(tied) = record.app.grant.filter(|id| grants.iter().all(|grant| grant.id != *id))
+            && let Some(grant) = broker.find_grant(tied, Some(user)).await.map_err(Problem::unavailable)?
+            && grant.status == GrantStatus::Disconnected
+        {
+            cut_off.push(of_tied(record, &grant));
+        }
+    }
     let todos: Vec<Todo> = grants
         .iter()
         .filter_map(|grant| of_grant(grant, now))
+        .chain(cut_off)
         .chain(apps.iter().filter_map(|r| of_app(r, now)))
         .collect();
     let shown = if fields.has("grants") { grants.len() } else { SHOWN };
@@ -137,6 +147,19 @@ fn of_grant(grant: &Grant, now: Timestamp) -> Option<Todo> {
             "A pasted token cannot be refreshed. Make a new one at Teslascope and paste it.",
         ),
         _ => None,
+    }
+}
+
+fn of_tied(record: &AppRecord, gone: &Grant) -> Todo {
+    Todo {
+        tone: Tone::Bad,
+        title: format!("The grant of “{}” is gone", record.app.name),
+        advice: format!(
+            "It is tied to “{}”, which is disconnected, so that its calls are refused. Make a new app, tied to another grant or to none.",
+            gone.label
+        ),
+        path: format!("/apps/{}", record.app.id),
+        action: "Look at it",
     }
 }
 

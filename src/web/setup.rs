@@ -10,7 +10,7 @@ use super::frame::{Frame, Section, page_with};
 use super::problem::Problem;
 use super::session::Member;
 use super::visit::{Posted, Visit};
-use crate::broker::SetupRefusal;
+use crate::broker::{SetupRefusal, check_password};
 use crate::domain::secret::{Password, Secret, SetupToken};
 
 #[derive(Template)]
@@ -46,6 +46,7 @@ pub(crate) async fn finish(Posted { visit, fields }: Posted<Visit>) -> Result<Re
     let token = Secret::<SetupToken>::new(fields.one("token"));
     let name = fields.one("username").trim();
     let password = Secret::<Password>::new(fields.one("password"));
+    let again = Secret::<Password>::new(fields.one("password"));
     let (mut username, mut secret) = (Field::with("username", name), Field::empty("password"));
     match visit.web.broker.finish_setup(&token, name, password).await {
         Ok(admin) => {
@@ -53,8 +54,14 @@ pub(crate) async fn finish(Posted { visit, fields }: Posted<Visit>) -> Result<Re
             return Ok(visit.to("/"));
         }
         Err(refusal) => match refusal {
+            SetupRefusal::BadName(_) => {
+                if let Err(fault) = check_password(&again, name) {
+                    secret = secret.wrong(SetupRefusal::BadPassword(fault));
+                }
+                username = username.wrong(refusal);
+            }
             SetupRefusal::BadToken => return Err(bad_token()),
-            SetupRefusal::BadName(_) | SetupRefusal::NameTaken => username = username.wrong(refusal),
+            SetupRefusal::NameTaken => username = username.wrong(refusal),
             SetupRefusal::BadPassword(_) => secret = secret.wrong(refusal),
             SetupRefusal::Storage(cause) => return Err(Problem::unavailable(cause)),
         },

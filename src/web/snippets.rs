@@ -17,6 +17,11 @@ pub(crate) fn for_app(proxy: &str, key: &str, scopes: ScopeSet) -> Vec<Snippet> 
     };
     let mut snippets: Vec<Snippet> =
         TEMPLATES.iter().map(|(name, template)| Snippet { name, text: filled(template) }).collect();
+    if proxy.contains("//127.0.0.1") || proxy.contains("//localhost") {
+        for elsewhere in snippets.iter_mut().filter(|one| one.name.starts_with("ESP8266")) {
+            elsewhere.text.insert_str(0, ON_ANOTHER_MACHINE);
+        }
+    }
     let mcp = if scopes.contains(Scope::McpUse) { MCP } else { NO_MCP };
     snippets.push(Snippet { name: "MCP client", text: filled(mcp) });
     snippets
@@ -100,6 +105,10 @@ Allowed hosts: {proxy}",
     ),
 ];
 
+/// What must be changed where the program does not run beside Keyfob.
+const ON_ANOTHER_MACHINE: &str = "// Put this computer's address on your network in the place of the address below, which\n\
+    // means the chip itself, and let Keyfob listen there (KEYFOB_PROXY_LISTEN).\n";
+
 const MCP: &str = r#"{
   "mcpServers": {
     "teslascope": {
@@ -127,6 +136,9 @@ mod tests {
                 assert!(!one.text.contains(open), "{}", one.name);
             }
         }
+        let chip = |all: &[Snippet]| all.iter().find(|one| one.name.starts_with("ESP8266")).unwrap().text.clone();
+        assert!(chip(&all).starts_with("// Put this computer's address"));
+        assert!(chip(&for_app("https://home.example/x", "kf_KEY", ScopeSet::ALL)).starts_with("#include"));
         let narrow = for_app("http://p", "kf_KEY", ScopeSet::of(Scope::Controls));
         assert!(
             narrow.iter().any(|one| one.name == "MCP client" && one.text.contains("mcp:use, which this one lacks"))

@@ -83,3 +83,54 @@ async fn the_audit_trail_has_a_chart_of_calls_by_decision_under_the_same_filter(
     of_other.shows("1 calls, 0 of them refused").shows(&format!("/admin/audit?app={other}&#38;span=week"));
     assert!(!ada.open("/admin/audit?kind=app.made").await.has("Calls of the last day"));
 }
+
+#[tokio::test]
+async fn refusals_of_unknown_callers_are_shown_with_how_many_there_were() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    for _ in 0..7 {
+        house.broker.trail().count_unknown("invalid_app_key");
+    }
+    house.broker.trail().finish(Duration::from_secs(5)).await;
+    ada.open("/admin/audit?kind=unknown_callers").await.shows("invalid_app_key, 7 times");
+}
+
+#[tokio::test]
+async fn a_disconnected_grant_serves_no_app_and_an_app_tied_to_it_says_so() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let grant = ada.connect(&["vehicles"]).await;
+    let id = grant.trim_start_matches("/grants/");
+    let made = ada.fill("/apps/new", "/apps/new", &[("name", "Tied"), ("scope", "vehicles"), ("grant", id)]).await;
+    let app = made.body.split("/apps/").filter_map(|rest| rest.split('"').next()).find(|id| id.len() == 36).unwrap();
+    let page = format!("/apps/{app}");
+    assert!(!ada.open(&page).await.has("Its grant is gone"));
+    ada.open(&grant).await.shows(&format!("href=\"{page}\">Tied</a>"));
+    ada.fill(&grant, &format!("{grant}/disconnect"), &[]).await;
+    ada.open("/").await.shows("The grant of “Tied” is gone");
+    ada.open(&page).await.shows("Its grant is gone");
+    assert!(!ada.open(&grant).await.has(">Tied</a>"));
+    let listed = ada.open("/admin/grants").await;
+    assert!(!listed.has(&format!("/admin/apps?grant={id}")), "no app can reach it");
+    let json: serde_json::Value = serde_json::from_str(&ada.open("/admin/grants.json").await.body).unwrap();
+    assert_eq!((json[0]["status"].as_str(), json[0]["expires_at"].is_null()), (Some("disconnected"), true));
+}
+
+#[tokio::test]
+async fn a_filter_that_names_nothing_says_so() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    put_grant(&house, "car").await;
+    for (query, words) in [("scope=bogus", "There is no such scope."), ("status=zz", "There is no such status.")] {
+        let page = ada.open(&format!("/admin/grants?{query}")).await;
+        page.shows(words);
+        assert!(!page.has(">car<"), "{query}");
+        assert_eq!(ada.open(&format!("/admin/grants.csv?{query}")).await.status, StatusCode::NOT_FOUND);
+    }
+    let house = House::new().await;
+    let token = house.broker.issue_setup_token().await.unwrap().unwrap();
+    let mut first = house.browser();
+    let token = token.expose_str().unwrap();
+    let page = first.fill(&format!("/setup?token={token}"), "/setup", &[("token", token)]).await;
+    page.shows("id=\"username-error\"").shows("id=\"password-error\"");
+}

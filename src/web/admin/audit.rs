@@ -67,7 +67,10 @@ impl Row {
             grant: names.of_grant(event.grant),
             detail,
             scope: event.scope.map(ScopeSet::of).unwrap_or_default(),
-            decision: event.decision.to_string(),
+            decision: match event.count {
+                1 => event.decision.to_string(),
+                many => format!("{}, {many} times", event.decision),
+            },
             status: event.status.map(|status| status.to_string()).unwrap_or_default(),
             took: took(event),
         }

@@ -36,10 +36,11 @@ pub(crate) async fn json(Admin(visit): Admin, RawQuery(query): RawQuery) -> Resu
 
 async fn download(visit: &SignedIn, query: Option<String>, form: Form) -> Result<Response, Problem> {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let (filter, user) = filter_of(&visit.web.broker, &fields).await?;
-    if user.error.is_some() {
-        let advice = "There is no such user. Change the filter on the page of all grants.";
-        return Err(Problem::new(StatusCode::NOT_FOUND, "No such user", advice).way("/admin/grants", "To all grants"));
+    let (filter, filtered) = filter_of(&visit.web.broker, &fields).await?;
+    if let Some(fault) = filtered.fault() {
+        let advice = format!("{fault} Change the filter on the page of all grants.");
+        return Err(Problem::new(StatusCode::NOT_FOUND, "The filter fits nothing", advice)
+            .way("/admin/grants", "To all grants"));
     }
     let (kind, name, head, tail) = match form {
         Form::Csv => ("text/csv; charset=utf-8", "keyfob-grants.csv", GrantMembers::CSV_HEAD, ""),

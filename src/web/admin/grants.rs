@@ -38,6 +38,8 @@ struct GrantsPage {
     query: String,
     q: String,
     user: Field,
+    scope: Field,
+    status: Field,
     scopes: Vec<Choice>,
     statuses: Vec<Choice>,
     sorts: Vec<Choice>,
@@ -87,8 +89,29 @@ impl Row {
     }
 }
 
-/// A filter as the query names it. A user who does not exist is an error beside the field.
-pub(super) async fn filter_of(broker: &Broker, fields: &Fields) -> Result<(GrantFilter, Field), Problem> {
+/// The fields of a filter that can be wrong.
+pub(super) struct Filtered {
+    user: Field,
+    scope: Field,
+    status: Field,
+}
+
+impl Filtered {
+    /// What is wrong with the filter, if anything is.
+    pub(super) fn fault(&self) -> Option<&str> {
+        [&self.user, &self.scope, &self.status].into_iter().find_map(|field| field.error.as_deref())
+    }
+}
+
+/// A filter as the query names it. What does not exist is an error beside its field.
+pub(super) async fn filter_of(broker: &Broker, fields: &Fields) -> Result<(GrantFilter, Filtered), Problem> {
+    let (mut scope, mut status) = (Field::empty("scope"), Field::empty("status"));
+    if fields.some("scope").is_some_and(|name| name.parse::<Scope>().is_err()) {
+        scope = scope.wrong("There is no such scope.");
+    }
+    if fields.some("status").is_some_and(|name| name.parse::<GrantStatus>().is_err()) {
+        status = status.wrong("There is no such status.");
+    }
     let mut user = Field::with("user", fields.one("user").trim());
     let sort = SORTS.iter().find(|(name, ..)| *name == fields.one("sort")).map(|(.., sort)| *sort);
     let mut filter = GrantFilter {
@@ -105,18 +128,18 @@ pub(super) async fn filter_of(broker: &Broker, fields: &Fields) -> Result<(Grant
             Err(other) => return Err(Problem::unavailable(other)),
         }
     }
-    Ok((filter, user))
+    Ok((filter, Filtered { user, scope, status }))
 }
 
 /// `GET /admin/grants`
 pub(crate) async fn show(Admin(visit): Admin, RawQuery(raw): RawQuery) -> Result<Response, Problem> {
     let fields = Fields::parse(raw.unwrap_or_default().as_bytes());
     let broker = &visit.web.broker;
-    let (mut filter, user) = filter_of(broker, &fields).await?;
+    let (mut filter, filtered) = filter_of(broker, &fields).await?;
     filter.offset = fields.some("cursor").and_then(|at| at.parse().ok()).unwrap_or(0);
     filter.limit = PAGE + 1;
     let (mut found, mut count) = (Vec::new(), 0);
-    if user.error.is_none() {
+    if filtered.fault().is_none() {
         found = broker.list_grants(&filter).await.map_err(Problem::unavailable)?;
         count = broker.count_grants(&filter).await.map_err(Problem::unavailable)?;
     }
@@ -137,7 +160,9 @@ pub(crate) async fn show(Admin(visit): Admin, RawQuery(raw): RawQuery) -> Result
         total: if count == 1 { "1 grant.".to_owned() } else { format!("{count} grants.") },
         query: kept(""),
         q: fields.one("q").to_owned(),
-        user,
+        user: filtered.user,
+        scope: filtered.scope,
+        status: filtered.status,
         scopes: Scope::ALL.iter().map(|one| Choice::plain(one.as_str(), scope)).collect(),
         statuses: GrantStatus::ALL.iter().map(|one| Choice::plain(one.as_str(), status)).collect(),
         sorts: sorts.collect(),
