@@ -30,6 +30,12 @@ impl Broker {
         }
     }
 
+    /// Waits until every other process on this database has seen what this one changed, so that a program that ends with
+    /// "it is cut off" tells the truth.
+    pub async fn be_seen(&self) {
+        tokio::time::sleep(LOOK + LOOK / 5).await;
+    }
+
     /// Sweeps expired sessions, requests, rolled keys and old audit rows and empties the database's log.
     ///
     /// What was deleted, as a disconnected grant's tokens, is in no file any more a minute later, or as soon after that as

@@ -102,6 +102,7 @@ pub(super) async fn run(broker: &Broker, command: AppCommand) -> Result<()> {
         AppCommand::Revoke { app, json } => {
             let found = find(broker, &app).await?;
             broker.revoke_app(found.app.id, None).await?;
+            broker.be_seen().await;
             if json {
                 let revoked = broker.find_app(found.app.id, None).await?;
                 output::json(&AppMembers::new(&revoked.app, &revoked.user_name))?;
@@ -112,6 +113,9 @@ pub(super) async fn run(broker: &Broker, command: AppCommand) -> Result<()> {
         AppCommand::Roll { app, overlap, json } => {
             let found = find(broker, &app).await?;
             let made = broker.roll_app(found.app.id, None, overlap).await?;
+            if overlap < Duration::from_secs(5) {
+                broker.be_seen().await;
+            }
             show(broker, &made, &found.user_name, json)
         }
     }
@@ -188,9 +192,27 @@ pub(super) async fn find(broker: &Broker, text: &str) -> Result<AppRecord> {
     if let Ok(id) = text.parse::<AppId>() {
         return Ok(broker.find_app(id, None).await?);
     }
+    one(named(broker, text).await?.into_iter().filter(|found| found.app.revoked_at.is_none()).collect())
+}
+
+/// The same, or a revoked one where none that is live has the name: its trail is still of interest.
+pub(super) async fn find_ever(broker: &Broker, text: &str) -> Result<AppRecord> {
+    if let Ok(id) = text.parse::<AppId>() {
+        return Ok(broker.find_app(id, None).await?);
+    }
+    let found = named(broker, text).await?;
+    let (live, revoked): (Vec<_>, Vec<_>) = found.into_iter().partition(|found| found.app.revoked_at.is_none());
+    one(if live.is_empty() { revoked } else { live })
+}
+
+async fn named(broker: &Broker, text: &str) -> Result<Vec<AppRecord>> {
     let filter = AppFilter { search: Some(text.to_owned()), ..AppFilter::default() };
     let mut named = all(broker, filter).await?;
-    named.retain(|found| found.app.name.as_str() == text && found.app.revoked_at.is_none());
+    named.retain(|found| found.app.name.as_str() == text);
+    Ok(named)
+}
+
+fn one(mut named: Vec<AppRecord>) -> Result<AppRecord> {
     match named.len() {
         1 => Ok(named.remove(0)),
         0 => Err(AppError::NotFound.into()),

@@ -18,7 +18,7 @@ pub struct AuditArgs {
     /// Only what happened in this time, like 15m, 24h or 90d.
     #[arg(long, value_name = "TIME", value_parser = values::span)]
     since: Option<Duration>,
-    /// Only of this app (id, or its name where only one has it).
+    /// Only of this app (id, or its name where only one has it), also if it is revoked.
     #[arg(long)]
     app: Option<String>,
     /// Only of this user (name or id).
@@ -37,7 +37,7 @@ pub struct AuditArgs {
 
 pub(super) async fn run(broker: &Broker, args: AuditArgs) -> Result<()> {
     let app = match &args.app {
-        Some(app) => Some(app::find(broker, app).await?.app.id),
+        Some(app) => Some(app::find_ever(broker, app).await?.app.id),
         None => None,
     };
     let user = match &args.user {

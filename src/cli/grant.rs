@@ -126,6 +126,7 @@ pub(super) async fn run(broker: &Broker, command: GrantCommand) -> Result<()> {
             let Some(ended) = broker.disconnect(id, None).await? else {
                 return Err(Failure::refused("There is no such grant, or it is disconnected already."));
             };
+            broker.be_seen().await;
             if json {
                 show_one(broker, id).await?;
             }

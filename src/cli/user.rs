@@ -77,6 +77,7 @@ pub(super) async fn run(broker: &Broker, command: UserCommand) -> Result<()> {
         UserCommand::Remove { user, json } => {
             let user = broker.find_user(&user).await?;
             broker.remove_user(user.id).await?;
+            broker.be_seen().await;
             if json {
                 output::json(&user)?;
             }

@@ -54,7 +54,10 @@ pub(super) fn size(text: &str) -> Result<u64, Bad> {
 
 pub(super) fn span(text: &str) -> Result<Duration, Bad> {
     parse_span(text).map_err(|_| {
-        Bad::new(format!("{} is not a time", quoted(text)), "write a number and a unit, like 30s, 15m, 24h or 90d")
+        Bad::new(
+            format!("{} is not a time from 1s to 36600d", quoted(text)),
+            "write a number and a unit, like 30s, 15m, 24h or 90d",
+        )
     })
 }
 

@@ -235,12 +235,12 @@ impl Desk {
         if body.size_hint().lower() > self.max_body {
             return Err(Refusal::TooLarge { limit: self.max_body });
         }
-        let chosen = if let Ok(chosen) = self.choose(&permit, route.need) {
+        let chosen = if let Ok(chosen) = self.choose(&permit) {
             chosen
         } else {
             // The user may have just granted it by way of another process.
             Box::pin(self.broker.look_again()).await;
-            self.choose(&permit, route.need)?
+            self.choose(&permit)?
         };
         if let (Some(event), Some(chosen)) = (ending.event(), &chosen) {
             event.grant = Some(chosen.grant());
@@ -248,26 +248,27 @@ impl Desk {
         Ok(Allowed { permit, query, chosen, running })
     }
 
-    fn choose(&self, permit: &Permit, need: Need) -> Result<Option<Chosen>, Refusal> {
-        self.broker.choose(permit).map_err(|refusal| match (refusal, need) {
-            (GrantRefusal::NeedsConsent { grant, reason }, _) => Refusal::NeedsConsent {
+    fn choose(&self, permit: &Permit) -> Result<Option<Chosen>, Refusal> {
+        self.broker.choose(permit).map_err(|refusal| match refusal {
+            GrantRefusal::NeedsConsent { grant, reason } => Refusal::NeedsConsent {
                 reason: reason.as_str(),
                 consent_url: format!("{}/grants/{grant}", self.public_url),
             },
-            (GrantRefusal::NoGrant { make_narrower }, need) => self.no_grant(need, make_narrower),
+            GrantRefusal::NoGrant { make_narrower } => self.no_grant(permit, make_narrower),
         })
     }
 
-    pub(super) fn no_grant(&self, need: Need, make_narrower: bool) -> Refusal {
-        match need {
-            Need::Scope(scope) => Refusal::NoGrant {
-                scope,
-                make_narrower,
-                consent_url: format!("{}/connect?scope={scope}", self.public_url),
-            },
-            // A public route needs no grant.
-            Need::Public => Refusal::UnknownEndpoint,
-        }
+    pub(super) fn no_grant(&self, permit: &Permit, make_narrower: bool) -> Refusal {
+        // A public route needs no grant.
+        let Need::Scope(scope) = permit.route().need else { return Refusal::UnknownEndpoint };
+        let (url, app) = (&self.public_url, permit.app());
+        let consent_url = match app.grant {
+            // Another grant would not serve an app that is tied to this one.
+            Some(grant) if self.broker.directory().find_grant(grant).is_some() => format!("{url}/grants/{grant}"),
+            Some(_) => format!("{url}/apps/{}", app.id),
+            None => format!("{url}/connect?scope={scope}"),
+        };
+        Refusal::NoGrant { scope, make_narrower, tied: app.grant.is_some(), consent_url }
     }
 
     /// Where a route leads.

@@ -32,7 +32,7 @@ const REQUIRED_SCOPE: HeaderName = HeaderName::from_static("keyfob-required-scop
 impl Desk {
     async fn bearer(&self, permit: &Permit, chosen: &Chosen) -> Result<Arc<Bearer>, Refusal> {
         if let Some(bearer) = self.broker.bearer_now(chosen) {
-            return if permit.allows(&bearer) { Ok(bearer) } else { Err(self.no_grant(permit.route().need, true)) };
+            return if permit.allows(&bearer) { Ok(bearer) } else { Err(self.no_grant(permit, true)) };
         }
         let bearer = self.broker.wait_for_bearer(chosen).await.map_err(|refusal| match refusal {
             BearerRefusal::RefreshUnavailable { retry_after } => Refusal::RefreshUnavailable(retry_after),
@@ -48,16 +48,12 @@ impl Desk {
     /// A bearer that was waited for: meanwhile its grant may have been widened or ended, or the app cut off.
     fn after_wait(&self, permit: &Permit, chosen: &Chosen, bearer: Arc<Bearer>) -> Result<Arc<Bearer>, Refusal> {
         if !permit.allows(&bearer) {
-            return Err(self.no_grant(permit.route().need, true));
+            return Err(self.no_grant(permit, true));
         }
         if self.broker.still_permits(permit, Some(chosen)) {
             return Ok(bearer);
         }
-        Err(if self.broker.still_permits(permit, None) {
-            self.no_grant(permit.route().need, false)
-        } else {
-            Refusal::InvalidKey
-        })
+        Err(if self.broker.still_permits(permit, None) { self.no_grant(permit, false) } else { Refusal::InvalidKey })
     }
 
     /// Sends the call and takes its answer; once more with a newer token where the provider refused the first.

@@ -44,6 +44,8 @@ pub(super) enum Refusal {
     NoGrant {
         scope: Scope,
         make_narrower: bool,
+        /// The app is tied to one grant.
+        tied: bool,
         consent_url: String,
     },
     NeedsConsent {
@@ -158,6 +160,9 @@ impl Refusal {
             Self::RateLimited(_) => "Wait as long as Retry-After says, and call less often.".into(),
             Self::TooManyAtOnce => "Let some of the app's running calls end first.".into(),
             Self::TooLarge { limit } => format!("Send at most {limit} bytes, or raise KEYFOB_MAX_REQUEST_BODY."),
+            Self::NoGrant { scope, make_narrower: false, tied: true, .. } => {
+                format!("This app is tied to one grant, which does not hold the scope {scope} or is disconnected. Have the user widen that grant, or make an app that is tied to another, at the address in consent_url.")
+            }
             Self::NoGrant { scope, make_narrower: false, .. } => {
                 format!("Have the user grant the scope {scope} at the address in consent_url.")
             }

@@ -147,3 +147,24 @@ fn a_call_is_one_line_of_the_log_and_one_that_went_through_only_at_debug_level()
         assert!(!log.contains(key) && !log.contains("token=x"), "{log}");
     }
 }
+
+#[test]
+fn an_app_that_is_revoked_by_a_command_is_cut_off_when_the_command_says_so_and_its_trail_is_found_by_name() {
+    let place = Place::new();
+    let (_running, shown) = place.demo();
+    let proxy: std::net::SocketAddr = shown["proxy"].as_str().unwrap()["http://".len()..].parse().unwrap();
+    let user = shown["username"].as_str().unwrap();
+    for turn in 0..4 {
+        let name = format!("app{turn}");
+        let made = json(&place, &["app", "add", &name, "--user", user, "--scope", "vehicles", "--json"]);
+        let head = format!(
+            "GET /api/vehicles HTTP/1.1\r\nHost: {proxy}\r\nAuthorization: Bearer {}",
+            made["key"].as_str().unwrap()
+        );
+        assert_eq!(ask(proxy, &head).0, 200);
+        assert_eq!(place.run(&[&DATA[..], &["app", "revoke", &name]].concat()).code, Some(0));
+        assert_eq!(ask(proxy, &head).0, 401, "{turn}");
+        let trail = json(&place, &["audit", "--app", &name, "--json"]);
+        assert!(trail.as_array().unwrap().iter().any(|event| event["kind"] == "app.revoked"), "{trail}");
+    }
+}

@@ -268,6 +268,19 @@ async fn without_a_grant_that_holds_the_scope_it_is_409_with_the_address_to_gran
 }
 
 #[tokio::test]
+async fn an_app_that_is_tied_to_a_grant_that_is_gone_is_told_so_and_not_to_grant_anew() {
+    let mut world = World::new().await;
+    let tied = world.grant("tied", ScopeSet::ALL, GrantKind::PersonalAccessToken, "pat-tied").await;
+    let made = world.app_with(AppWish { grant: Some(tied.id), ..world.wish(ScopeSet::ALL) }).await;
+    made.key.expose().clone_into(&mut world.key);
+    assert_eq!(world.get("/api/vehicles").await.status, 200);
+    world.broker.disconnect(tied.id, None).await.unwrap();
+    let problem = world.get("/api/vehicles").await.refuses(409, "no_grant").problem();
+    assert_eq!(problem["consent_url"], format!("http://localhost:8700/apps/{}", made.app.id));
+    assert!(problem["detail"].as_str().unwrap().contains("tied to one grant"), "{problem}");
+}
+
+#[tokio::test]
 async fn on_mcp_a_grant_that_holds_more_than_the_app_serves_it_not() {
     let mut world = World::new().await;
     world.key = world.app([Scope::McpUse, Scope::Vehicles].into_iter().collect()).await.key.expose().to_owned();

@@ -41,6 +41,7 @@ pub(super) enum Fault {
     Need(&'static str),
     Scope(String),
     Contradiction { path: String, other: String, need: Need },
+    Head { path: String, other: String },
 }
 
 impl Fault {
@@ -59,6 +60,10 @@ impl fmt::Display for Fault {
             Self::Scope(name) => write!(
                 f,
                 "\"{name}\" is not a scope; use account, tesla-accounts, vehicles, controls, mcp:use, or public"
+            ),
+            Self::Head { path, other } => write!(
+                f,
+                "the path \"{path}\" contradicts the row {other}, which is a command and takes no HEAD; leave HEAD out"
             ),
             Self::Contradiction { path, other, need } => write!(
                 f,
@@ -80,19 +85,48 @@ impl ExtraRow {
             return Err(Fault::NoMethod);
         }
         let need = self.need()?;
-        // One path, one scope, whatever the method: a method smuggled past us must not find a cheaper one.
-        let other = known.iter().find(|entry| {
-            let other = &*entry.route.template;
-            entry.route.need != need && other != CATCH_ALL && overlap(&self.path, other)
-        });
-        if let Some(other) = other {
+        if let Some(other) = self.contradicted(need, known) {
             let (other, need) = (other.route.template.to_string(), other.route.need);
             return Err(Fault::Contradiction { path: self.path.clone(), other, need });
+        }
+        // A command without HEAD gets none by a row: the provider's framework runs its GET for it.
+        let without = |entry: &&Entry| entry.route.command && !entry.methods.contains(MethodSet::HEAD);
+        if methods.contains(MethodSet::HEAD)
+            && let Some(other) = known.iter().filter(without).find(|entry| overlap(&self.path, &entry.route.template))
+        {
+            return Err(Fault::Head { path: self.path.clone(), other: other.route.template.to_string() });
         }
         let command = need == Need::Scope(super::super::scope::Scope::Controls);
         let route =
             Route { template: Arc::from(&*self.path), need, upstream: Upstream::Api, command, takes_api_key: false };
         Ok(Entry { methods, route })
+    }
+
+    /// The most particular row that covers some of this path and needs something else. One path, one scope, whatever the
+    /// method: a method smuggled past us must not find a cheaper one. A row that is more particular than the one in
+    /// question, covers the whole path and needs the same settles it.
+    fn contradicted<'a>(&self, need: Need, known: &'a [Entry]) -> Option<&'a Entry> {
+        let settled = |entry: &Entry| {
+            known.iter().any(|other| {
+                let other_path = &*other.route.template;
+                other.route.need == need && covers(other_path, &self.path) && covers(&entry.route.template, other_path)
+            })
+        };
+        let contradicts = |entry: &&Entry| {
+            let other = &*entry.route.template;
+            let opposed = if other == CATCH_ALL { self.is_kept_for_commands(need) } else { overlap(&self.path, other) };
+            entry.route.need != need && opposed && !settled(entry)
+        };
+        let found = known.iter().filter(contradicts);
+        found.reduce(|best, entry| if covers(&best.route.template, &entry.route.template) { entry } else { best })
+    }
+
+    /// Whether the row under a vehicle for whatever is not known stands against this one: new readings may be opened with a
+    /// scope, but nothing without one, and nothing below what moves a car.
+    fn is_kept_for_commands(&self, need: Need) -> bool {
+        let third = self.path.split('/').nth(4);
+        overlap(&self.path, CATCH_ALL)
+            && (need == Need::Public || third.is_some_and(|name| ["command", "wakeup", "update"].contains(&name)))
     }
 
     fn need(&self) -> Result<Need, Fault> {
@@ -124,6 +158,25 @@ impl ExtraRow {
             }
         }
         Ok(())
+    }
+}
+
+/// Whether every path of the inner pattern is in the outer one.
+fn covers(outer: &str, inner: &str) -> bool {
+    let (mut outer, mut inner) = (segments(outer), segments(inner));
+    loop {
+        return match (outer.next(), inner.next()) {
+            (None, None) | (Some(Segment::Rest), Some(_)) => true,
+            (None, _) | (_, None) | (Some(_), Some(Segment::Rest)) => false,
+            (Some(Segment::Any), Some(_)) => continue,
+            (Some(Segment::Prefix(prefix)), Some(Segment::Literal(text) | Segment::Prefix(text)))
+                if text.starts_with(prefix) =>
+            {
+                continue;
+            }
+            (Some(Segment::Literal(a)), Some(Segment::Literal(b))) if a == b => continue,
+            _ => false,
+        };
     }
 }
 

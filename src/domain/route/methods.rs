@@ -11,6 +11,8 @@ const NAMES: [&str; 6] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"];
 impl MethodSet {
     /// Nothing.
     pub const NONE: Self = Self(0);
+    /// `HEAD` alone.
+    pub const HEAD: Self = Self(0b00_0010);
     /// `GET` and `HEAD`.
     pub const READ: Self = Self(0b00_0011);
     /// `GET` and `POST`, for commands: a `HEAD` would run them too.

@@ -159,6 +159,10 @@ fn rows_of_the_routes_file_join_the_table() {
         extra(&["GET"], "/api/vehicle/{id}/history/{n}", "vehicles"),
         extra(&["GET"], "/api/status", "public"),
         extra(&["POST"], "/api/vehicle/{id}/trips", "vehicles"),
+        extra(&["GET"], "/api/account/tesla-x", "tesla-accounts"),
+        extra(&["GET"], "/api/account/tesla-x/{n}", "tesla-accounts"),
+        extra(&["GET"], "/api/account/sessions", "account"),
+        extra(&["POST"], "/api/vehicle/{id}/command/honk", "controls"),
     ];
     let table = RouteTable::with_extra(&rows).unwrap();
     let need = |method: &str, path: &str| table.judge(method, path.as_bytes()).map(|route| route.need);
@@ -180,7 +184,17 @@ fn a_row_that_contradicts_another_or_cannot_be_read_is_refused_with_advice() {
         (extra(&["GET"], "/api/vehicle/{id}/{x}", "vehicles"), "contradicts the row /api/vehicle/{id}/wakeup"),
         (extra(&["GET"], "/api/{x}", "vehicles"), "contradicts the row /api/account"),
         (extra(&["GET"], "/api/vehicle/{id}/command/honkHorn", "public"), "contradicts"),
-        (extra(&["GET"], "/api/account/tesla-x", "account"), "contradicts"),
+        (extra(&["GET"], "/api/account/tesla-x", "account"), "contradicts the row /api/account/tesla-{name}"),
+        (extra(&["GET"], "/api/account/tesla-x", "vehicles"), "contradicts the row /api/account/tesla-{name}"),
+        (
+            extra(&["GET"], "/api/account/tesla-x/{n}", "account"),
+            "contradicts the row /api/account/tesla-{name}/{rest...}",
+        ),
+        (extra(&["HEAD"], "/api/vehicle/{id}/wakeup", "controls"), "takes no HEAD"),
+        (extra(&["GET", "HEAD"], "/api/vehicle/{id}/command/honk", "controls"), "takes no HEAD"),
+        (extra(&["GET"], "/api/vehicle/{id}/unlock/now", "public"), "contradicts the row /api/vehicle/{id}/{rest...}"),
+        (extra(&["GET"], "/api/vehicle/{id}/command", "vehicles"), "contradicts the row /api/vehicle/{id}/{rest...}"),
+        (extra(&["GET"], "/api/vehicle/{id}/wakeup/x", "vehicles"), "contradicts the row /api/vehicle/{id}/{rest...}"),
         (extra(&["GET"], "/api/account/{x}", "account"), "contradicts the row /api/account/tesla-{name}"),
         (extra(&["GET"], "/mcp/x", "mcp:use"), "must begin with /api/"),
         (extra(&["GET"], "/api/x//y", "vehicles"), "empty segment"),
