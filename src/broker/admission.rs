@@ -24,7 +24,8 @@ pub struct RateLimited {
 /// What is counted of one app while the process runs.
 pub(super) struct Admission {
     rate: Option<Rate>,
-    limiter: Option<Limiter>,
+    /// Most apps have none.
+    limiter: Option<Box<Limiter>>,
     running: AtomicU32,
 }
 
@@ -42,7 +43,7 @@ impl Drop for Running {
 
 impl Admission {
     pub(super) fn new(rate: Option<Rate>) -> Self {
-        Self { rate, limiter: rate.and_then(limiter), running: AtomicU32::new(0) }
+        Self { rate, limiter: rate.and_then(limiter).map(Box::new), running: AtomicU32::new(0) }
     }
 
     /// The same count when the rate stayed, so that a change of the app's name does not give it new calls.
@@ -57,7 +58,7 @@ impl Admission {
     }
 
     pub(super) fn admit(&self) -> Result<(), RateLimited> {
-        match self.limiter.as_ref().map(RateLimiter::check) {
+        match self.limiter.as_ref().map(|limiter| limiter.check()) {
             None | Some(Ok(())) => Ok(()),
             Some(Err(refused)) => Err(RateLimited { retry_after: refused.wait_time_from(MonotonicClock.now()) }),
         }

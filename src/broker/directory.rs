@@ -115,7 +115,7 @@ impl Directory {
         for (app, key) in live.keys {
             keys_of_app.entry(app).or_default().push(key);
         }
-        let mut keyed = Vec::new();
+        let mut keyed = Vec::with_capacity(live.apps.len());
         ledger.keys_of_app.clear();
         for app in live.apps {
             let Some(user) = users.get(&app.user) else { continue };

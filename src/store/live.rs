@@ -32,15 +32,12 @@ impl Store {
     pub async fn read_live(&self) -> Result<Live> {
         // At once, since reading is most of what a start takes; each row is taken over as it comes, so that no table is in
         // memory twice.
+        let keys = "SELECT k.app, k.hash, k.valid_until FROM app_keys k JOIN apps a ON a.id = k.app WHERE a.revoked_at IS NULL";
         let (users, grants, apps, keys) = tokio::try_join!(
             self.intact("users", "SELECT * FROM users", user),
             self.intact("grants", "SELECT * FROM grants WHERE status <> 'disconnected'", record),
             self.intact("apps", "SELECT * FROM apps WHERE revoked_at IS NULL", app),
-            self.intact(
-                "app_keys",
-                "SELECT k.app, k.hash, k.valid_until FROM app_keys k JOIN apps a ON a.id = k.app WHERE a.revoked_at IS NULL",
-                kept_key,
-            ),
+            self.intact("app_keys", keys, kept_key),
         )?;
         Ok(Live { users, grants, apps, keys })
     }

@@ -145,7 +145,9 @@ impl Store {
             .pragma("journal_size_limit", "16777216");
         let write = pool(1, 1).connect_with(options.clone()).await?;
         migrate(&write).await?;
-        let read = pool(1, 3).connect_with(options.pragma("query_only", "ON")).await?;
+        // Half a megabyte each: they live as long as the process, and the system keeps the file's pages besides.
+        let options = options.pragma("query_only", "ON").pragma("cache_size", "-512");
+        let read = pool(1, 3).connect_with(options).await?;
         Ok(Self { write, read, path: path.to_owned() })
     }
 
