@@ -119,6 +119,7 @@ install_debian() {
   have openssl || need+=(openssl)
   have cc || need+=(gcc libc6-dev)
   have git || need+=(git)
+  have chattr || need+=(e2fsprogs)
   compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || need+=(faketime)
   have python3 || need+=(python3)
   python3 -c 'import venv, ensurepip' 2>/dev/null || need+=(python3-venv)

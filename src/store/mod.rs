@@ -160,9 +160,7 @@ impl Store {
     /// A transaction that holds the write lock from its start, so that what it reads is what it changes.
     async fn begin(&self) -> Result<Tx> {
         match self.write.begin_with("BEGIN IMMEDIATE").await {
-            // On a full disk SQLite ends the transaction by itself, and the driver goes on believing in it: it can neither
-            // roll back nor begin on that connection any more. Another one can.
-            Err(sqlx::Error::InvalidSavePointStatement) => {
+            Err(cause) if is_worn_out(&cause) => {
                 self.write.acquire().await?.close().await?;
                 Ok(self.write.begin_with("BEGIN IMMEDIATE").await?)
             }
@@ -208,6 +206,21 @@ impl Store {
             tracing::debug!(error = %cause, "the write-ahead log was not written back at the end");
         }
         self.write.close().await;
+    }
+}
+
+/// Whether a connection can write no more, while another one can. On a full disk SQLite ends the transaction by itself, and
+/// the driver goes on believing in it: it can neither roll back nor begin any more. And where a connection was opened while
+/// the file could not be written, SQLite has opened it for reading, and that is what it stays.
+fn is_worn_out(cause: &sqlx::Error) -> bool {
+    const READ_ONLY: u32 = 8;
+    match cause {
+        sqlx::Error::InvalidSavePointStatement => true,
+        sqlx::Error::Database(told) => {
+            let code = told.code().and_then(|code| code.parse::<u32>().ok());
+            code.is_some_and(|code| code & 0xff == READ_ONLY)
+        }
+        _ => false,
     }
 }
 

@@ -21,6 +21,8 @@ enum Trouble {
     Full(PathBuf),
     /// A limit on the size of files that none stays under: each write fails, as on a disk that went read-only.
     Unwritable(u32),
+    /// A database and its log that were made read-only; what lies beside them can be written.
+    ReadOnly(Vec<PathBuf>),
     /// A writer that does not let go of the lock.
     Locked(SqliteConnection),
 }
@@ -33,6 +35,7 @@ impl Trouble {
                 while std::io::Write::write_all(&mut file, &[1; 4_096]).is_ok() {}
             }
             Self::Unwritable(process) => assert!(limit(*process, "0")),
+            Self::ReadOnly(files) => assert!(immutable("+i", files)),
             Self::Locked(writer) => {
                 sqlx::query("BEGIN IMMEDIATE").execute(writer).await.unwrap();
             }
@@ -43,11 +46,26 @@ impl Trouble {
         match self {
             Self::Full(ballast) => std::fs::remove_file(ballast).unwrap(),
             Self::Unwritable(process) => assert!(limit(*process, "unlimited")),
+            Self::ReadOnly(files) => assert!(immutable("-i", files)),
             Self::Locked(writer) => {
                 sqlx::query("ROLLBACK").execute(writer).await.unwrap();
             }
         }
     }
+}
+
+impl Drop for Trouble {
+    fn drop(&mut self) {
+        if let Self::ReadOnly(files) = self {
+            // Else a test that failed would leave files that nobody can remove.
+            immutable("-i", files);
+        }
+    }
+}
+
+/// Makes files read-only for everybody, also where they are open (`+i`), or ends that (`-i`).
+fn immutable(change: &str, files: &[PathBuf]) -> bool {
+    Command::new("chattr").arg(change).args(files).output().is_ok_and(|ended| ended.status.success())
 }
 
 /// Limits how large the files of a process may become; its hard limit stays as it is.
@@ -91,7 +109,7 @@ async fn weather(name: &str, town: &Town, running: &Running, ada: &Connected, tr
     match trouble {
         // Nothing beside the database can be written either: the tokens are in memory only.
         Trouble::Unwritable(_) => assert!(kept.iter().all(|b| *b == 0)),
-        Trouble::Full(_) | Trouble::Locked(_) => {
+        Trouble::Full(_) | Trouble::ReadOnly(_) | Trouble::Locked(_) => {
             assert!(kept.starts_with(b"{"), "the new tokens are in the spill file");
             let text = String::from_utf8_lossy(&kept);
             assert!(!text.contains("eyJ") && !text.contains("def502"), "sealed");
@@ -172,6 +190,19 @@ async fn a_disk_that_takes_no_write_at_all_fails_no_read_and_heals_by_itself() {
     }
     let mut trouble = Trouble::Unwritable(running.child.id());
     weather("no write at all", &town, &running, &ada, &mut trouble, &town.data).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_becomes_read_only_fails_no_read_loses_no_token_and_heals_by_itself() {
+    let town = Town::new(SandboxConfig::default()).await;
+    let ada = town.connect_with("vehicles controls").await;
+    let running = town.serve().await;
+    let files = ["keyfob.db", "keyfob.db-wal"].map(|name| town.data.join(name)).to_vec();
+    if !immutable("+i", &files) || !immutable("-i", &files) {
+        return skipped("the read-only database, since chattr can't make files immutable here");
+    }
+    let mut trouble = Trouble::ReadOnly(files);
+    weather("read-only", &town, &running, &ada, &mut trouble, &town.data).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
