@@ -23,8 +23,8 @@ pub(super) const MOST_WAITING: usize = 65_536;
 const MANY_WAITING: usize = 8_192;
 /// How long rows gather before they are written.
 const GATHER: Duration = Duration::from_millis(250);
-/// How many rows one transaction takes.
-const BATCH: usize = 4_096;
+/// How many rows one transaction takes. Its end is written in one go, and calls on the same processor wait for that.
+const BATCH: usize = 1_024;
 /// How many rows are taken, or let go of, before others have their turn: a batch in one go would hold up every call.
 const STEP: usize = 128;
 /// So many events are held for watchers that have not looked yet.
@@ -85,6 +85,8 @@ struct Shared {
     healthy: AtomicBool,
     room: Notify,
     wake: Notify,
+    /// Somebody waits for the rows that there are.
+    hurry: AtomicBool,
     store: Store,
     health: Health,
     metrics: Metrics,
@@ -123,6 +125,7 @@ impl Trail {
             healthy: AtomicBool::new(true),
             room: Notify::new(),
             wake: Notify::new(),
+            hurry: AtomicBool::new(false),
             store,
             health,
             metrics,
@@ -237,20 +240,23 @@ impl Trail {
     pub async fn catch_up(&self, patience: Duration) -> bool {
         let (done, written) = oneshot::channel();
         let _ = self.shared.queue.send(Entry::Flush(done));
+        self.shared.hurry.store(true, Ordering::Relaxed);
         self.shared.wake.notify_one();
         matches!(timeout(patience, written).await, Ok(Ok(())))
     }
 
+    /// Queues a row, and wakes the writer whenever another batch of them waits.
     fn push(&self, entry: Entry) {
-        if let Entry::Event(event) | Entry::Completed(event) = &entry {
-            if self.shared.watchers.receiver_count() > 0 {
-                let _ = self.shared.watchers.send(Arc::new(event.clone()));
-            }
-            if self.shared.waiting.fetch_add(1, Ordering::Relaxed) == BATCH {
-                self.shared.wake.notify_one();
-            }
+        if self.shared.watchers.receiver_count() > 0
+            && let Entry::Event(event) | Entry::Completed(event) = &entry
+        {
+            let _ = self.shared.watchers.send(Arc::new(event.clone()));
         }
+        let waiting = self.shared.waiting.fetch_add(1, Ordering::Relaxed);
         let _ = self.shared.queue.send(entry);
+        if waiting.is_multiple_of(BATCH) {
+            self.shared.wake.notify_one();
+        }
     }
 }
 
@@ -265,7 +271,7 @@ impl Shared {
                     return;
                 }
                 if !matches!(step.last(), Some(Entry::Flush(_))) {
-                    let _ = timeout(GATHER, self.wake.notified()).await;
+                    let _ = timeout(GATHER, self.enough(&rows)).await;
                 }
                 batch.take(&mut step);
                 // An empty queue is not waited for: what is gathered must be written now.
@@ -282,6 +288,13 @@ impl Shared {
             if !batch.is_empty() {
                 self.keep(&mut batch).await;
             }
+        }
+    }
+
+    /// Waits until a whole batch waits, or somebody does.
+    async fn enough(&self, rows: &mpsc::UnboundedReceiver<Entry>) {
+        while rows.len() < BATCH && !self.hurry.swap(false, Ordering::Relaxed) {
+            self.wake.notified().await;
         }
     }
 

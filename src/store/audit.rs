@@ -90,6 +90,8 @@ impl Store {
                 merge(&mut grants, event.grant, event.at, scopes);
             }
             insert(&mut tx, chunk).await?;
+            // Statement after statement would keep the runtime from its sockets for as long as the batch takes.
+            tokio::task::yield_now().await;
         }
         for (statement, usages) in [
             (
