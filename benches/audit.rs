@@ -9,8 +9,9 @@ use keyfob::domain::id::Id;
 use keyfob::domain::scope::Scope;
 use keyfob::store::Store;
 
-const BATCH: usize = 4_096;
-const BATCHES: usize = 100;
+/// As the writer has it.
+const BATCH: usize = 1_024;
+const BATCHES: usize = 400;
 
 #[expect(
     clippy::disallowed_methods,

@@ -11,13 +11,14 @@ cargo build --release --locked --quiet
 machine=$(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -1)
 told=$(mktemp)
 trap 'rm -f "$told"' EXIT
+written=$(cargo bench --locked --quiet --bench audit)
 {
   echo
   echo "$(date -u +%F), $(nproc) cores of ${machine:-an unnamed processor}, Linux $(uname -r), load $(cut -d' ' -f1 /proc/loadavg) at the start,"
   echo "commit $(git rev-parse --short HEAD), \`bash benches/run.sh${*:+ $*}\`; medians of interleaved rounds."
   python3 benches/compare.py "$@"
   echo
-  echo "The audit trail's writer: $(cargo bench --locked --quiet --bench audit)."
+  echo "The audit trail's writer: $written."
   echo
 } | tee "$told"
 awk -v told="$told" '

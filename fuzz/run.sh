@@ -4,7 +4,7 @@
 #   bash fuzz/run.sh [SECONDS] [TARGET...]
 #
 # Any toolchain will do (RUSTC_BOOTSTRAP), and cargo-fuzz is not needed. A finding is kept in fuzz/artifacts and
-# ends the run with exit code 1; corpora are kept in fuzz/corpus.
+# ends the run with a non-zero exit code; corpora are kept in fuzz/corpus.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 

@@ -5,7 +5,8 @@
 #   bash tests/run.sh            everything
 #   bash tests/run.sh fmt docs   only these steps (and what they need)
 #
-# KEYFOB_TEST_INSTRUCTIONS=1 counts instructions too, KEYFOB_TEST_FUZZ=200 fuzzes each target for so many seconds.
+# What takes many minutes is skipped unless its variable is set: KEYFOB_TEST_LIGHTHOUSE=1 scores the pages,
+# KEYFOB_TEST_INSTRUCTIONS=1 counts instructions, KEYFOB_TEST_FUZZ=200 fuzzes each target for so many seconds.
 #
 # What a step printed is in target/checks/<step>.log; it is shown when the step fails.
 set -u
@@ -110,6 +111,20 @@ suite() {
   fi
 }
 
+# long NAME SECONDS VARIABLE COMMAND...: a step that takes many minutes, or tools that are built first: only where it is asked for.
+long() {
+  local name=$1 most=$2 flag=$3
+  shift 3
+  if [ -n "${!flag:-}" ]; then
+    step "$name" "$most" "$@"
+  elif [ "$wanted" = "  " ]; then
+    summary+=("$(printf '%-12s skipped: it takes minutes; %s runs it' "$name" "$flag")")
+    skipped=$((skipped + 1))
+  else
+    missing "$name" "set $flag"
+  fi
+}
+
 install_debian() {
   local need=() as=()
   have() { command -v "$1" >/dev/null 2>&1; }
@@ -166,8 +181,9 @@ step docs 600 docs
 if command -v cargo-deny >/dev/null 2>&1; then
   step deny 120 cargo deny --offline check bans licenses sources
 elif [ "$wanted" = "  " ]; then
-  say "deny         not run: cargo-deny is not installed (cargo install cargo-deny)"
-  summary+=("deny         not run: cargo-deny is not installed")
+  say "deny         skipped: cargo-deny is not installed (cargo install cargo-deny)"
+  summary+=("deny         skipped: cargo-deny is not installed")
+  skipped=$((skipped + 1))
 fi
 if [ "$wanted" = "  " ] || [[ "$wanted" =~ \ (tests|api|browser|lighthouse|packaging)\  ]]; then
   kept=$wanted wanted="  "
@@ -178,27 +194,12 @@ if [ "$built" = yes ]; then
   step tests 1500 cargo test --locked --no-fail-fast
   suite api 600 tests/api/fuzz.sh api
   suite browser 900 tests/browser/package.json browser
-  if [ -n "${KEYFOB_TEST_LIGHTHOUSE:-}" ]; then
-    suite lighthouse 1500 tests/browser/lighthouse.mjs lighthouse
-  elif [ "$wanted" = "  " ]; then
-    summary+=("lighthouse   skipped: it takes minutes; KEYFOB_TEST_LIGHTHOUSE=1 runs it")
-    skipped=$((skipped + 1))
-  fi
+  long lighthouse 1500 KEYFOB_TEST_LIGHTHOUSE lighthouse
   suite packaging 300 tests/packaging/test_files.py packaging
 else
-  for name in tests api browser packaging; do missing "$name" "the program could not be built"; done
+  for name in tests api browser lighthouse packaging; do missing "$name" "the program could not be built"; done
 fi
 
-# These take many minutes, or tools that are built first.
-long() {
-  local name=$1 most=$2 flag=$3
-  shift 3
-  if [ -n "${!flag:-}" ]; then
-    step "$name" "$most" "$@"
-  elif [ "$wanted" = "  " ]; then
-    summary+=("$(printf '%-12s not run: set %s' "$name" "$flag")")
-  fi
-}
 long instructions 2400 KEYFOB_TEST_INSTRUCTIONS bash benches/instructions.sh
 long fuzz 3600 KEYFOB_TEST_FUZZ bash fuzz/run.sh "${KEYFOB_TEST_FUZZ:-60}"
 

@@ -101,7 +101,6 @@ async fn weather(name: &str, town: &Town, running: &Running, ada: &Connected, tr
     let served = reads.iter().filter(|got| got.status == 200).count();
     let odd = reads.iter().find(|got| got.status != 200);
     assert_eq!(served, reads.len(), "reads failed, as this one: {odd:?} {}", town.said());
-    assert!(served as u64 >= length.as_secs() * READS * 9 / 10, "{served} reads");
     assert!(commands.iter().all(|got| (got.status, &*got.code) == (503, "storage_unavailable")), "{commands:?}");
     assert_eq!(town.faults.commands("corsair", "enableSentryMode"), 0, "no command went out");
     assert_eq!(town.ready(running).await, 503);

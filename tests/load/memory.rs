@@ -85,7 +85,9 @@ async fn large_bodies_pass_in_flat_memory_both_ways() {
         let mut space = vec![0; 64 * 1024];
         let mut look = 0;
         while read < length {
-            read += app.stream.read(&mut space).await.unwrap();
+            let more = app.stream.read(&mut space).await.unwrap();
+            assert!(more > 0, "the body ended early");
+            read += more;
             if read >= look {
                 most = most.max(resident(running.pid()));
                 look = read + 1024 * 1024;
@@ -157,39 +159,34 @@ async fn a_first_event_comes_through_as_quickly_as_it_would_directly() {
     at_most("first event later than directly", proxied - direct, limit(5.0, 20.0), "ms");
 }
 
-/// The download of all grants is streamed: its memory does not grow with what a slow reader has not taken.
+/// The download of all grants is streamed: its memory does not grow with what a slow reader has not taken. Only in full are
+/// there so many that holding them all would show beside what a password's hash leaves with the allocator (19 MB).
 #[tokio::test(flavor = "multi_thread")]
 async fn all_grants_are_downloaded_in_flat_memory() {
     let _alone = alone().await;
     let house = House::bare().await;
-    let grown = super::grown::fill(&house, of(10_000, 1_500), 10).await;
+    let grown = super::grown::fill(&house, of(30_000, 1_500), 10).await;
     let running = house.serve().await;
     let before = settled(running.pid()).await;
     let cookie = sign_in(&running).await;
-    // What the password cost is given back first.
-    let until = Instant::now() + Duration::from_secs(15);
-    while resident(running.pid()) > before + 4.0 * MB && Instant::now() < until {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    // The allocator may keep it all the same, and then it is not the download's.
-    let before = before.max(settled(running.pid()).await);
     for path in ["/admin/grants.csv", "/admin/grants.json"] {
         let mut app = App::connect(running.web, "").await;
         let port = running.web.port();
         let head =
             format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nCookie: {cookie}\r\nConnection: close\r\n\r\n");
         app.stream.write_all(head.as_bytes()).await.unwrap();
-        assert_eq!(app.begun().await.0, 200);
-        // Longer than a socket's buffers hold, so that most of it is still to be made.
-        tokio::time::sleep(Duration::from_millis(300)).await;
-        let most = resident(running.pid());
-        let mut rest = Vec::new();
-        app.stream.read_to_end(&mut rest).await.unwrap();
-        let told = memchr::memmem::find_iter(&rest, b"personal_access_token").count();
-        assert!(told + 1 >= grown.grants, "{path}: {told}");
-        let most = most.max(resident(running.pid()));
-        let most = (most - before) / MB;
-        at_most(&format!("memory added by {path} of {} grants", grown.grants), most, limit(8.0, 16.0), "MB");
+        // Until nothing more is made for a reader that takes nothing.
+        let most = settled(running.pid()).await;
+        let mut answer = Vec::new();
+        app.stream.read_to_end(&mut answer).await.unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 200 "), "{path}");
+        let told = memchr::memmem::find_iter(&answer, b"personal_access_token").count();
+        assert_eq!(told, grown.grants, "{path}");
+        let most = (most.max(resident(running.pid())) - before) / MB;
+        eprintln!("figure: {path} of {} grants: {:.1} MB", grown.grants, answer.len() as f64 / MB);
+        if is_full() {
+            at_most(&format!("memory added by a sign-in and {path}"), most, 28.0, "MB");
+        }
     }
     // Page by page, as a program reads it.
     let admin = house.run(&["admin-key", "add", "load", "--json"], "");
@@ -205,10 +202,9 @@ async fn all_grants_are_downloaded_in_flat_memory() {
         cursor = format!("&cursor={next}");
     }
     assert_eq!(seen, grown.grants);
-    let more = resident(running.pid()) - before;
-    at_most("memory added by all pages of the API's grants", more / MB, limit(12.0, 24.0), "MB");
     if is_full() {
-        assert!(grown.grants >= 10_000);
+        let more = resident(running.pid()) - before;
+        at_most("memory added by all of it and all pages of the API's grants", more / MB, 30.0, "MB");
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the audit trail keeps of calls when the database takes nothing for a while (PRODUCT 8).
+//! What the audit trail keeps of calls when the database takes nothing for a while.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
 //! On `/mcp`, where the tool is named in the body, no token goes out that holds more than the app may use: neither one that
-//! is widened while a call waits, nor one with scopes that Keyfob does not know (PRODUCT 4, SECURITY PX-25).
+//! is widened while a call waits, nor one with scopes that Keyfob does not know (SECURITY PX-25).
 
 use std::time::Duration;
 
