@@ -1,6 +1,6 @@
 //! What stays in memory while nothing, much, or something large is under way (SECURITY PX-60, 61).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
