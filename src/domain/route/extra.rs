@@ -126,7 +126,8 @@ impl ExtraRow {
     fn is_kept_for_commands(&self, need: Need) -> bool {
         let third = self.path.split('/').nth(4);
         overlap(&self.path, CATCH_ALL)
-            && (need == Need::Public || third.is_some_and(|name| ["command", "wakeup", "update"].contains(&name)))
+            && (need == Need::Public
+                || third.is_some_and(|name| name.starts_with('{') || ["command", "wakeup", "update"].contains(&name)))
     }
 
     fn need(&self) -> Result<Need, Fault> {

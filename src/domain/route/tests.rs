@@ -193,6 +193,10 @@ fn a_row_that_contradicts_another_or_cannot_be_read_is_refused_with_advice() {
         (extra(&["HEAD"], "/api/vehicle/{id}/wakeup", "controls"), "takes no HEAD"),
         (extra(&["GET", "HEAD"], "/api/vehicle/{id}/command/honk", "controls"), "takes no HEAD"),
         (extra(&["GET"], "/api/vehicle/{id}/unlock/now", "public"), "contradicts the row /api/vehicle/{id}/{rest...}"),
+        (
+            extra(&["POST"], "/api/vehicle/{id}/{kind}/{a}/{b}", "vehicles"),
+            "contradicts the row /api/vehicle/{id}/{rest...}",
+        ),
         (extra(&["GET"], "/api/vehicle/{id}/command", "vehicles"), "contradicts the row /api/vehicle/{id}/{rest...}"),
         (extra(&["GET"], "/api/vehicle/{id}/wakeup/x", "vehicles"), "contradicts the row /api/vehicle/{id}/{rest...}"),
         (extra(&["GET"], "/api/account/{x}", "account"), "contradicts the row /api/account/tesla-{name}"),
