@@ -42,6 +42,8 @@ pub(super) struct KeyedApp {
 struct Ledger {
     keys_of_app: HashMap<AppId, (UserId, Vec<KeyHash>)>,
     revision: i64,
+    /// The newest look at other processes' changes that came to its end.
+    seen: u64,
 }
 
 /// Users, grants and apps in memory.
@@ -236,25 +238,27 @@ impl Directory {
     pub async fn catch_up(&self) -> Result<(), StoreError> {
         let asked = self.looks.load(Ordering::Acquire);
         let mut ledger = self.ledger.lock().await;
-        // A look that began after this was asked for has seen all that this one could: a flood shares one look.
-        if self.looks.load(Ordering::Acquire) > asked {
+        // A look that began after this was asked for, and came to its end, has seen all that this one could: a flood shares
+        // one look.
+        if ledger.seen > asked {
             return Ok(());
         }
-        self.looks.fetch_add(1, Ordering::AcqRel);
+        let look = self.looks.fetch_add(1, Ordering::AcqRel) + 1;
         let changes = self.store.changes_since(ledger.revision).await?;
         match changes.changes {
-            None => return self.read_all(&mut ledger).await,
-            Some(changes) => {
-                for change in changes {
+            None => self.read_all(&mut ledger).await?,
+            Some(all) => {
+                for change in all {
                     match self.reload_one(&mut ledger, change).await {
                         // One damaged row must not keep the others' changes from being seen.
                         Err(StoreError::Damaged(cause)) => self.give_up(&mut ledger, change, &cause),
                         other => other?,
                     }
                 }
+                ledger.revision = changes.revision;
             }
         }
-        ledger.revision = changes.revision;
+        ledger.seen = look;
         Ok(())
     }
 

@@ -83,6 +83,31 @@ async fn a_whole_reading_that_is_broken_off_is_done_again() {
     assert!(ended.contains(&false) && ended.contains(&true), "{ended:?}");
 }
 
+#[tokio::test]
+async fn a_look_that_was_broken_off_counts_for_nobody_who_waited_for_it() {
+    let world = World::new().await;
+    let mut broken_off = 0;
+    for turn in 0..40 {
+        let (polls, name) = (1 + turn % 8, format!("user{turn}"));
+        let key = user_with_an_app(&world, &name).await;
+        world.broker.look_again().await;
+        // One looks and sees nothing yet; two ask while it does; the first of them is gone in the middle of its own look.
+        let mut before = Box::pin(world.broker.look_again());
+        if futures_util::poll!(before.as_mut()).is_ready() {
+            continue;
+        }
+        tamper(&world, &format!("UPDATE users SET disabled_at = 1 WHERE name = '{name}'")).await;
+        let (mut first, mut second) = (Box::pin(world.broker.look_again()), Box::pin(world.broker.look_again()));
+        assert!(futures_util::poll!(first.as_mut()).is_pending());
+        assert!(futures_util::poll!(second.as_mut()).is_pending());
+        before.await;
+        broken_off += usize::from(!broken_off_after(polls, first).await);
+        second.await;
+        assert_eq!(status(&world, &key).await, 401, "after {polls} polls");
+    }
+    assert!(broken_off > 0);
+}
+
 /// Drops a future when it has been polled so often without an end; whether it came to its end.
 async fn broken_off_after(mut polls: usize, future: impl Future<Output = ()>) -> bool {
     let mut future = pin!(future);
