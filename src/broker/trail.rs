@@ -114,6 +114,15 @@ impl CommandTicket {
     }
 }
 
+impl Drop for CommandTicket {
+    /// Whoever was to send the command has gone before it had this: it was not sent.
+    fn drop(&mut self) {
+        if let Some(event) = self.event.take() {
+            self.trail.push(Entry::Completed(AuditEvent { decision: "aborted".into(), ..event }));
+        }
+    }
+}
+
 impl Trail {
     /// Starts the writer. It ends when [`Trail::finish`] has been called.
     #[must_use]

@@ -101,7 +101,10 @@ impl Desk {
     async fn put_on_disk(&self, ending: &mut Ending) -> Result<(), Refusal> {
         let Some(event) = ending.take_event() else { return Ok(()) };
         let pending = AuditEvent { decision: "allowed".into(), ..event.clone() };
-        let Ok(ticket) = self.broker.trail().begin_command(pending).await else {
+        // In a task of its own: a client that leaves meanwhile does not leave without a row.
+        let trail = self.broker.trail().clone();
+        let begun = tokio::spawn(async move { trail.begin_command(pending).await }).await;
+        let Ok(Ok(ticket)) = begun else {
             ending.put_back(event);
             return Err(Refusal::StorageUnavailable);
         };

@@ -222,6 +222,38 @@ async fn every_call_of_a_known_app_leaves_one_row_and_no_secret() {
 }
 
 #[tokio::test]
+async fn a_command_whose_client_leaves_before_its_row_is_on_disk_is_not_sent_and_leaves_its_row() {
+    use sqlx::Connection as _;
+    let world = World::new().await;
+    let address = format!("sqlite://{}", world.database().display());
+    let mut writer = sqlx::SqliteConnection::connect(&address).await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut writer).await.unwrap();
+    let mut client = world.client().await;
+    client.send(world.head("POST", "/api/vehicle/c/command/unlock", &["Content-Length: 0"])).await;
+    // It waits for its row meanwhile.
+    assert_eq!(world.get("/api/vehicles").await.status, 200);
+    drop(client);
+    while !world.broker.metrics.render().contains("status=\"499\"") {
+        tokio::task::yield_now().await;
+    }
+    sqlx::query("ROLLBACK").execute(&mut writer).await.unwrap();
+    let told = async {
+        loop {
+            let mut command = rows(&world).await;
+            command.retain(|row| &*row.decision == "aborted");
+            if !command.is_empty() {
+                return command;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let command = tokio::time::timeout(Duration::from_secs(10), told).await.expect("its row");
+    assert_eq!((command.len(), command[0].status), (1, None), "{command:?}");
+    let seen = world.provider.seen();
+    assert!(seen.len() == 1 && seen[0].target() == "/api/vehicles", "the command was not sent");
+}
+
+#[tokio::test]
 async fn a_command_is_on_disk_with_its_outcome_open_before_it_is_sent() {
     let world = World::new().await;
     world.provider.will(Script::Silence);
