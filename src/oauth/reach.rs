@@ -21,6 +21,12 @@ impl Client {
         [self.reach_one(api, "/api/software").await, self.reach_one(mcp, mcp.path()).await]
     }
 
+    /// By how many milliseconds the provider's clock is ahead of this machine's own; nothing where it can't be asked. No
+    /// token is sent.
+    pub async fn clock_ahead(&self) -> Option<i64> {
+        self.reach_one(&self.places().api, "/api/software").await.clock_ahead
+    }
+
     async fn reach_one(&self, server: &url::Url, path: &str) -> Reach {
         let mut address = server.clone();
         address.set_path(path);

@@ -62,3 +62,21 @@ async fn a_clock_that_is_set_while_keyfob_runs_makes_no_token_old_or_young() {
         schedule.abort();
     }
 }
+
+#[tokio::test]
+async fn a_machine_that_stood_still_goes_by_the_right_time_again() {
+    let world = World::new().await;
+    let clock = Clock::test(world.clock.now());
+    let process = world.another_process(clock.clone(), "keyfob-sandbox").await;
+    process.connect("ada", &["vehicles"]).await;
+    let schedule = tokio::spawn(process.broker.clone().run_refreshes());
+    for _ in 0..3 {
+        // A virtual machine that was paused: time has passed outside, its clock is put right, and it has counted nothing.
+        world.clock.jump(600_000);
+        clock.jump(600_000);
+        let asked = world.faults.all_calls();
+        until("the provider is asked", async || (world.faults.all_calls() > asked).then_some(())).await;
+        until("it is believed", async || (clock.now() == world.clock.now()).then_some(())).await;
+    }
+    schedule.abort();
+}

@@ -107,8 +107,15 @@ impl Broker {
     /// clock as it is then.
     pub(in crate::broker) fn learn_time(&self, reply: &Reply) -> Timestamp {
         self.notice_step();
+        reply.clock_ahead.map_or(reply.sent_at, |ahead| reply.sent_at.plus_millis(self.go_by(ahead)))
+    }
+
+    /// Sets our clock by how far the provider's is ahead of this machine's. Gives by how much ours has moved.
+    fn go_by(&self, ahead: i64) -> i64 {
         let old = self.clock.correction();
-        let Some(ahead) = reply.clock_ahead.filter(|ahead| ahead.abs() <= CLOCK_BELIEVED) else { return reply.sent_at };
+        if ahead.abs() > CLOCK_BELIEVED {
+            return 0;
+        }
         let new = if ahead.abs() > CLOCK_TOLERANCE { ahead } else { 0 };
         if (new - old).abs() > 1_000 {
             tracing::warn!(
@@ -117,17 +124,24 @@ impl Broker {
             );
         }
         self.clock.set_correction(new);
-        reply.sent_at.plus_millis(new - old)
+        new - old
     }
 
-    /// Goes on by the time that the provider told, however this machine's clock is set meanwhile.
+    /// Goes on by the time that the provider told, however this machine's clock is set meanwhile, and asks the provider for
+    /// its time again: a virtual machine that stood still for a while has had its clock put right.
     pub(super) fn notice_step(&self) {
         if let Some(step) = self.clock.make_up_for_step() {
             tracing::warn!(
                 clock.step_ms = step,
                 clock.correction_ms = self.clock.correction(),
-                "this machine's clock was set; Keyfob goes on by the time that the provider told last"
+                "this machine's clock was set; Keyfob goes on by the time that the provider told last, and asks it again"
             );
+            let broker = self.clone();
+            tokio::spawn(async move {
+                if let Some(ahead) = broker.oauth.clock_ahead().await {
+                    broker.go_by(ahead);
+                }
+            });
         }
     }
 
