@@ -73,14 +73,28 @@ async fn insert_rows(tx: &mut Tx, statement: &'static str, events: &[AuditEvent]
     Ok(())
 }
 
+/// Keeps when apps and grants were last used, and for what.
+async fn keep_use(tx: &mut Tx, apps: &HashMap<AppId, Usage>, grants: &HashMap<GrantId, Usage>) -> Result<()> {
+    let of_apps = apps.iter().map(|(id, usage)| (USE_OF_APP, key(id), usage));
+    let of_grants = grants.iter().map(|(id, usage)| (USE_OF_GRANT, key(id), usage));
+    for (statement, id, usage) in of_apps.chain(of_grants) {
+        sqlx::query(statement).bind(id).bind(usage.at.millis()).bind(bits(usage.scopes)).execute(&mut **tx).await?;
+    }
+    Ok(())
+}
+
+const USE_OF_APP: &str =
+    "UPDATE apps SET last_used_at = max(coalesce(last_used_at, 0), $2), scopes_used = scopes_used | $3 WHERE id = $1";
+const USE_OF_GRANT: &str =
+    "UPDATE grants SET last_used_at = max(coalesce(last_used_at, 0), $2), scopes_used = scopes_used | $3 WHERE id = $1";
+
 impl Store {
     /// Keeps a batch of events, and what they say about the use of apps and grants, in one transaction.
     ///
     /// # Errors
     /// [`super::StoreError`]; then none of the batch is kept.
     pub async fn record(&self, events: &[AuditEvent]) -> Result<()> {
-        let mut apps = HashMap::<AppId, Usage>::new();
-        let mut grants = HashMap::<GrantId, Usage>::new();
+        let (mut apps, mut grants) = (HashMap::new(), HashMap::new());
         let mut tx = self.begin().await?;
         // Little by little: a caller's thread is never kept for longer than the rows of one statement take.
         for chunk in events.chunks(ROWS) {
@@ -93,25 +107,7 @@ impl Store {
             // Statement after statement would keep the runtime from its sockets for as long as the batch takes.
             tokio::task::yield_now().await;
         }
-        for (statement, usages) in [
-            (
-                "UPDATE apps SET last_used_at = max(coalesce(last_used_at, 0), $2), scopes_used = scopes_used | $3 WHERE id = $1",
-                apps.iter().map(|(id, usage)| (key(id), usage)).collect::<Vec<_>>(),
-            ),
-            (
-                "UPDATE grants SET last_used_at = max(coalesce(last_used_at, 0), $2), scopes_used = scopes_used | $3 WHERE id = $1",
-                grants.iter().map(|(id, usage)| (key(id), usage)).collect(),
-            ),
-        ] {
-            for (id, usage) in usages {
-                sqlx::query(statement)
-                    .bind(id)
-                    .bind(usage.at.millis())
-                    .bind(bits(usage.scopes))
-                    .execute(&mut *tx)
-                    .await?;
-            }
-        }
+        keep_use(&mut tx, &apps, &grants).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -133,8 +129,9 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`]; then none is completed.
     pub async fn complete_commands(&self, events: &[AuditEvent]) -> Result<()> {
+        let (mut apps, mut grants) = (HashMap::new(), HashMap::new());
         let mut tx = self.begin().await?;
-        for event in events {
+        for (n, event) in events.iter().enumerate() {
             sqlx::query(
                 "UPDATE audit SET status = $2, duration_ms = $3, bytes_up = $4, bytes_down = $5, grant_id = coalesce($6, grant_id), decision = $7 \
                  WHERE id = $1 AND status IS NULL AND duration_ms IS NULL",
@@ -148,20 +145,14 @@ impl Store {
             .bind(&*event.decision)
             .execute(&mut *tx)
             .await?;
-            let scopes = bits(event.scope.map_or(ScopeSet::EMPTY, ScopeSet::of));
-            for (statement, id) in [
-                (
-                    "UPDATE apps SET last_used_at = max(coalesce(last_used_at, 0), $2), scopes_used = scopes_used | $3 WHERE id = $1",
-                    event.app.as_ref().map(key),
-                ),
-                (
-                    "UPDATE grants SET last_used_at = max(coalesce(last_used_at, 0), $2), scopes_used = scopes_used | $3 WHERE id = $1",
-                    event.grant.as_ref().map(key),
-                ),
-            ] {
-                sqlx::query(statement).bind(id).bind(event.at.millis()).bind(scopes).execute(&mut *tx).await?;
+            let scopes = event.scope.map_or(ScopeSet::EMPTY, ScopeSet::of);
+            merge(&mut apps, event.app, event.at, scopes);
+            merge(&mut grants, event.grant, event.at, scopes);
+            if (n + 1).is_multiple_of(ROWS) {
+                tokio::task::yield_now().await;
             }
         }
+        keep_use(&mut tx, &apps, &grants).await?;
         tx.commit().await?;
         Ok(())
     }
