@@ -1,6 +1,6 @@
 //! One grant in memory: what a call needs of it, without a lock and without the database.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::{ArcSwap, Guard};
 use http::HeaderValue;
@@ -25,8 +25,8 @@ pub struct Bearer {
     /// What it holds.
     pub scopes: ScopeSet,
     credential: Credential,
-    /// Finds the token's beginning, made once since every answer is searched.
-    lead: memmem::Finder<'static>,
+    /// Finds the token's beginning; made with the first answer that is searched, since most tokens lie unused.
+    lead: OnceLock<Box<memmem::Finder<'static>>>,
 }
 
 /// How a token is shown to the provider.
@@ -56,8 +56,7 @@ impl Bearer {
             Credential::Header(value)
         };
         let (version, expires_at, scopes) = (grant.token_version, grant.expires_at, grant.scopes_granted);
-        let lead = memmem::Finder::new(&token.expose()[..token.len().min(LEAD)]).into_owned();
-        Some(Self { version, expires_at, scopes, credential, lead })
+        Some(Self { version, expires_at, scopes, credential, lead: OnceLock::new() })
     }
 
     /// How it is shown to the provider.
@@ -78,7 +77,11 @@ impl Bearer {
     /// Finds where the token, or its beginning, may stand.
     #[must_use]
     pub fn lead(&self) -> memmem::Finder<'_> {
-        self.lead.as_ref()
+        let made = self.lead.get_or_init(|| {
+            let token = self.token();
+            Box::new(memmem::Finder::new(&token[..token.len().min(LEAD)]).into_owned())
+        });
+        made.as_ref().as_ref()
     }
 
     /// Whether it is past its expiry, as far as that is known.
