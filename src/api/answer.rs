@@ -67,13 +67,6 @@ pub(super) fn panicked(_payload: Box<dyn Any + Send>) -> Response {
     Problem::internal("a handler panicked").into_response()
 }
 
-/// Runs a change to its end even when the caller hangs up half-way: what is kept must also be seen and recorded.
-pub(super) async fn to_its_end<T: Send + 'static>(
-    change: impl Future<Output = Result<T, Problem>> + Send + 'static,
-) -> Result<T, Problem> {
-    tokio::spawn(change).await.unwrap_or_else(|error| Err(Problem::internal(error)))
-}
-
 /// 201 with the thing that was made, and where it is.
 pub(super) fn made(broker: &Broker, place: &str, thing: impl serde::Serialize) -> Response {
     let mut response = (StatusCode::CREATED, axum::Json(thing)).into_response();

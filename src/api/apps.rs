@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::StatusCode;
 use utoipa::ToSchema;
 
-use super::answer::{made, to_its_end};
+use super::answer::made;
 use super::body::Members;
 use super::cursor::{Page, Wanted};
 use super::given::{Given, flag, parsed, scopes, span, text};
@@ -115,14 +115,11 @@ pub(super) async fn list(Admin(broker): Admin, RawQuery(query): RawQuery) -> Res
 #[utoipa::path(post, path = "/api/v1/apps", operation_id = "make_app", tag = "apps", request_body = NewApp,
     responses((status = 201, description = "The app that was made, with its key", body = AppMembers)))]
 pub(super) async fn make(Admin(broker): Admin, Members(given): Members) -> Result<Response, Problem> {
-    to_its_end(async move {
-        let wish = NewApp::read(given, &broker).await?;
-        let new = broker.make_app(wish).await?;
-        let user_name = broker.user_name(new.app.user).await?;
-        let place = format!("apps/{}", new.app.id);
-        Ok(made(&broker, &place, AppMembers::new(&new.app, &user_name).with_key(&new.key)))
-    })
-    .await
+    let wish = NewApp::read(given, &broker).await?;
+    let new = broker.make_app(wish).await?;
+    let user_name = broker.user_name(new.app.user).await?;
+    let place = format!("apps/{}", new.app.id);
+    Ok(made(&broker, &place, AppMembers::new(&new.app, &user_name).with_key(&new.key)))
 }
 
 /// Give an app a new key; the old ones still work for the overlap
@@ -135,12 +132,9 @@ pub(super) async fn roll(
     Members(given): Members,
 ) -> Result<Json<AppMembers>, Problem> {
     let wish = Roll::read(given)?;
-    to_its_end(async move {
-        let new = broker.roll_app(id, None, wish.overlap).await?;
-        let user_name = broker.user_name(new.app.user).await?;
-        Ok(Json(AppMembers::new(&new.app, &user_name).with_key(&new.key)))
-    })
-    .await
+    let new = broker.roll_app(id, None, wish.overlap).await?;
+    let user_name = broker.user_name(new.app.user).await?;
+    Ok(Json(AppMembers::new(&new.app, &user_name).with_key(&new.key)))
 }
 
 /// Revoke an app: it is cut off at once
@@ -148,6 +142,6 @@ pub(super) async fn roll(
     params(("id" = String, Path, description = "The app's id", format = "uuid")),
     responses((status = 204, description = "The app is cut off")))]
 pub(super) async fn revoke(Admin(broker): Admin, Thing(id): Thing<App>) -> Result<StatusCode, Problem> {
-    to_its_end(async move { Ok(broker.revoke_app(id, None).await?) }).await?;
+    broker.revoke_app(id, None).await?;
     Ok(StatusCode::NO_CONTENT)
 }

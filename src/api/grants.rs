@@ -8,7 +8,7 @@ use axum::response::Response;
 use http::{HeaderValue, StatusCode};
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{made, to_its_end};
+use super::answer::made;
 use super::body::Members;
 use super::cursor::{Page, Wanted};
 use super::given::{Given, parsed, scopes, secret, text, word};
@@ -158,16 +158,13 @@ impl PastedToken {
     responses((status = 201, description = "The grant that was made", body = GrantMembers, headers(
         ("Keyfob-Token-Check" = String, description = "`accepted` when the provider took the token, `not_checked` when it gave no answer that tells")))))]
 pub(super) async fn add_token(Admin(broker): Admin, Members(given): Members) -> Result<Response, Problem> {
-    to_its_end(async move {
-        let wish = PastedToken::read(given, &broker).await?;
-        let (grant, check) = broker.add_pasted_token(wish).await?;
-        let user_name = broker.user_name(grant.user).await?;
-        let mut response = made(&broker, &format!("grants/{}", grant.id), GrantMembers::new(&grant, &user_name));
-        let check = if check == PastedCheck::Accepted { "accepted" } else { "not_checked" };
-        response.headers_mut().insert("keyfob-token-check", HeaderValue::from_static(check));
-        Ok(response)
-    })
-    .await
+    let wish = PastedToken::read(given, &broker).await?;
+    let (grant, check) = broker.add_pasted_token(wish).await?;
+    let user_name = broker.user_name(grant.user).await?;
+    let mut response = made(&broker, &format!("grants/{}", grant.id), GrantMembers::new(&grant, &user_name));
+    let check = if check == PastedCheck::Accepted { "accepted" } else { "not_checked" };
+    response.headers_mut().insert("keyfob-token-check", HeaderValue::from_static(check));
+    Ok(response)
 }
 
 impl From<PastedError> for Problem {
@@ -240,15 +237,12 @@ impl From<RefreshOutcome> for Problem {
 pub(super) async fn disconnect(Admin(broker): Admin, Thing(id): Thing<Grant>) -> Result<Response, Problem> {
     use crate::broker::AtProvider;
     use axum::response::IntoResponse as _;
-    to_its_end(async move {
-        let done = broker.disconnect(id, None).await?.ok_or_else(none)?;
-        let word = match done.at_provider {
-            AtProvider::Revoked => "revoked",
-            AtProvider::LivesOn { .. } => "lives_on",
-            AtProvider::Unconfirmed => "unconfirmed",
-            AtProvider::ByHand => "by_hand",
-        };
-        Ok((StatusCode::NO_CONTENT, [("keyfob-at-provider", word)]).into_response())
-    })
-    .await
+    let done = broker.disconnect(id, None).await?.ok_or_else(none)?;
+    let word = match done.at_provider {
+        AtProvider::Revoked => "revoked",
+        AtProvider::LivesOn { .. } => "lives_on",
+        AtProvider::Unconfirmed => "unconfirmed",
+        AtProvider::ByHand => "by_hand",
+    };
+    Ok((StatusCode::NO_CONTENT, [("keyfob-at-provider", word)]).into_response())
 }

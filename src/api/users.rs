@@ -6,7 +6,7 @@ use axum::response::Response;
 use http::StatusCode;
 use utoipa::{IntoParams, ToSchema};
 
-use super::answer::{made, to_its_end};
+use super::answer::made;
 use super::body::Members;
 use super::cursor::{Page, Wanted};
 use super::given::{Given, parsed, secret, word};
@@ -74,11 +74,8 @@ pub(super) async fn list(Admin(broker): Admin, RawQuery(query): RawQuery) -> Res
     responses((status = 201, description = "The account that was made", body = User)))]
 pub(super) async fn make(Admin(broker): Admin, Members(given): Members) -> Result<Response, Problem> {
     let new = NewUser::read(given)?;
-    to_its_end(async move {
-        let user = broker.add_user(new.name.as_str(), new.role, Some(new.password)).await?;
-        Ok(made(&broker, &format!("users/{}", user.id), user))
-    })
-    .await
+    let user = broker.add_user(new.name.as_str(), new.role, Some(new.password)).await?;
+    Ok(made(&broker, &format!("users/{}", user.id), user))
 }
 
 /// Remove an account with its grants and apps
@@ -87,6 +84,6 @@ pub(super) async fn make(Admin(broker): Admin, Members(given): Members) -> Resul
     responses((status = 204, description = "The account is gone"), (status = 409, description = "It is the last admin")))]
 pub(super) async fn remove(Admin(broker): Admin, Thing(id): Thing<User>) -> Result<StatusCode, Problem> {
     let id: UserId = id;
-    to_its_end(async move { Ok(broker.remove_user(id).await?) }).await?;
+    broker.remove_user(id).await?;
     Ok(StatusCode::NO_CONTENT)
 }

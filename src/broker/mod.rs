@@ -214,8 +214,9 @@ impl Broker {
     }
 }
 
-/// Carries something out in a task of its own: whoever waits for it may leave, and it goes on to its end.
-async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
+/// Carries something out in a task of its own: whoever waits for it may leave, and it goes on to its end. All that pages and
+/// programs change is carried out so, and what speaks with the provider between two steps, whoever asks for it.
+pub(crate) async fn to_its_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> T {
     match tokio::spawn(work).await {
         Ok(done) => done,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),

@@ -7,6 +7,7 @@ mod app;
 mod apps;
 mod assets;
 mod calls;
+mod change;
 mod chart;
 mod connect;
 mod csrf;
@@ -109,6 +110,7 @@ impl Web {
         // The host and the prefix are judged before anything is routed, so that they wrap the routes from outside.
         Router::new()
             .fallback_service(pages.merge(programs))
+            .layer(from_fn_with_state(change::Places::new(), change::run))
             .layer(from_fn_with_state(self.clone(), guard::host))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn_with_state(self.clone(), problem::dress))

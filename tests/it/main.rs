@@ -6,6 +6,8 @@ mod api_audit;
 mod api_description;
 mod api_grants;
 mod api_users;
+#[path = "../world/broken_off.rs"]
+mod broken_off;
 mod browser;
 mod forget;
 mod grants;
@@ -24,6 +26,7 @@ mod start;
 mod web_admin;
 mod web_connect;
 mod web_guard;
+mod web_hang_up;
 mod web_insight;
 mod web_live;
 mod web_review;

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "what is timed here is the program itself")]
 
+#[path = "../world/broken_off.rs"]
+mod broken_off;
 mod client;
 mod codings;
 mod ends;

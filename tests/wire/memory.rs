@@ -1,15 +1,12 @@
 //! What is in memory follows the database, whatever state its rows are in and whoever breaks a look at it off.
 
-use std::future::Future;
-use std::pin::pin;
-use std::task::Poll;
-
 use keyfob::broker::AppWish;
 use keyfob::domain::grant::GrantKind;
 use keyfob::domain::scope::ScopeSet;
 use keyfob::domain::user::Role;
 use sqlx::Connection as _;
 
+use super::broken_off::broken_off_after;
 use super::world::World;
 
 async fn status(world: &World, key: &str) -> u16 {
@@ -106,18 +103,4 @@ async fn a_look_that_was_broken_off_counts_for_nobody_who_waited_for_it() {
         assert_eq!(status(&world, &key).await, 401, "after {polls} polls");
     }
     assert!(broken_off > 0);
-}
-
-/// Drops a future when it has been polled so often without an end; whether it came to its end.
-async fn broken_off_after(mut polls: usize, future: impl Future<Output = ()>) -> bool {
-    let mut future = pin!(future);
-    std::future::poll_fn(|context| match future.as_mut().poll(context) {
-        Poll::Ready(()) => Poll::Ready(true),
-        Poll::Pending if polls == 0 => Poll::Ready(false),
-        Poll::Pending => {
-            polls -= 1;
-            Poll::Pending
-        }
-    })
-    .await
 }

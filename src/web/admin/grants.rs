@@ -183,16 +183,10 @@ pub(crate) async fn revoke(Posted { visit: Admin(visit), fields }: Posted<Admin>
         visit.tell(Notice::new(Tone::Wait, "Choose the grants to revoke first. Nothing was changed.")).await?;
         return Ok(visit.to(back));
     }
-    // All of them, also when the browser hangs up meanwhile.
-    let broker = visit.web.broker.clone();
-    let all = tokio::spawn(async move {
-        let mut ended = Vec::new();
-        for id in chosen {
-            ended.extend(broker.disconnect(id, None).await.map_err(Problem::unavailable)?);
-        }
-        Ok::<_, Problem>(ended)
-    });
-    let ended = all.await.map_err(Problem::internal)??;
+    let mut ended = Vec::new();
+    for id in chosen {
+        ended.extend(visit.web.broker.disconnect(id, None).await.map_err(Problem::unavailable)?);
+    }
     let text = match ended.as_slice() {
         [] => "Nothing was left to revoke: the grants had ended already.".to_owned(),
         [one] => format!("“{}” is revoked. {}", one.grant.label, one.at_provider.advice()),
