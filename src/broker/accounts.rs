@@ -78,12 +78,41 @@ impl Broker {
         if !retry_after.is_zero() {
             return Err(SignInRefusal::Throttled { retry_after });
         }
+        let user = self.check_password(name, password).await?;
+        self.throttle.succeeded(name, source, self.clock.elapsed());
+        Ok(user)
+    }
+
+    /// Whether this is the user's password, for the acts that ask again. `session` is the one that they have: nobody else's
+    /// failures make them wait.
+    ///
+    /// # Errors
+    /// [`SignInRefusal`]
+    pub async fn confirm_password(
+        &self,
+        user: &User,
+        password: Secret<Password>,
+        session: KeyHash,
+        source: &str,
+    ) -> Result<(), SignInRefusal> {
+        let name = user.name.as_str();
+        let retry_after = self.throttle.attempt_in(session, self.clock.elapsed());
+        if !retry_after.is_zero() {
+            return Err(SignInRefusal::Throttled { retry_after });
+        }
+        if self.check_password(name, password).await?.id != user.id {
+            return Err(SignInRefusal::Wrong);
+        }
+        self.throttle.succeeded_in(session, name, source, self.clock.elapsed());
+        Ok(())
+    }
+
+    async fn check_password(&self, name: &str, password: Secret<Password>) -> Result<User, SignInRefusal> {
         let found = self.store.find_password(name).await?;
         let (user, hash) = found.map_or((None, None), |found| (Some(found.user), found.hash));
         let right = self.hasher.matches(password, hash).await;
         match user {
             Some(user) if right && user.disabled_at.is_none() => {
-                self.throttle.succeeded(name, source, self.clock.elapsed());
                 self.trail.record(AuditEvent::change(self.clock.now(), kind::SIGNED_IN, Some(user.id)));
                 Ok(user)
             }
@@ -97,23 +126,6 @@ impl Broker {
                 }
                 Err(SignInRefusal::Wrong)
             }
-        }
-    }
-
-    /// Whether this is the user's password, for the acts that ask again.
-    ///
-    /// # Errors
-    /// [`SignInRefusal`]
-    pub async fn confirm_password(
-        &self,
-        user: &User,
-        password: Secret<Password>,
-        source: &str,
-    ) -> Result<(), SignInRefusal> {
-        match self.authenticate(user.name.as_str(), password, source).await {
-            Ok(found) if found.id == user.id => Ok(()),
-            Ok(_) => Err(SignInRefusal::Wrong),
-            Err(refusal) => Err(refusal),
         }
     }
 

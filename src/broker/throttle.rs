@@ -1,11 +1,14 @@
 //! Slows down whoever guesses passwords, without locking the owner out: failures are counted by name and source together, by
-//! source alone, and by name alone. A name that is guessed at from many sources is slow for those that never signed in to
-//! it; where its owner did, it stays open. Names that nobody has are treated alike. Each process counts for itself.
+//! source alone, and by name alone. A name that is guessed at from many sources is a little slow for those that never signed in
+//! to it; where its owner did, it stays open. Whoever has a session waits for their own failures only, whatever others guess.
+//! Names that nobody has are treated alike. Each process counts for itself.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use crate::domain::app::KeyHash;
 
 /// Failures that cost nothing.
 const FREE: u32 = 5;
@@ -15,6 +18,8 @@ const FREE_OF_SOURCE: u32 = 20;
 const FREE_OF_NAME: u32 = 100;
 /// The longest wait after a failure.
 const LONGEST: Duration = Duration::from_secs(60);
+/// The longest wait for the sake of the name alone: its owner, at a source that is not known, tries among those who guess.
+const LONGEST_OF_NAME: Duration = Duration::from_secs(4);
 /// After so long without a failure a count is forgotten.
 const FORGET: Duration = Duration::from_secs(15 * 60);
 /// How many counts are held; beyond it, the oldest go.
@@ -26,8 +31,16 @@ struct Count {
     last: Duration,
 }
 
-/// Name and source; one of them is empty where the other counts alone.
-type Key = (String, String);
+/// What is counted by itself.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Key {
+    /// A name from a source.
+    Pair(String, String),
+    Source(String),
+    Name(String),
+    /// A session: its owner was let in before.
+    Session([u8; 32]),
+}
 
 /// Counts of failed sign-ins, in memory.
 #[derive(Default)]
@@ -46,32 +59,35 @@ impl Throttle {
     /// first of them has failed. Times are monotonic.
     pub(super) fn attempt(&self, name: &str, source: &str, now: Duration) -> Duration {
         let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let [pair, of_source, of_name] = keys(name, source);
-        let wait = |key: &Key, free: u32| {
-            let count = counts.failures.get(key).filter(|count| now.saturating_sub(count.last) < FORGET);
-            count.map_or(Duration::ZERO, |count| {
-                let Some(beyond) = count.failures.checked_sub(free + 1) else { return Duration::ZERO };
-                let delay = Duration::from_secs(1 << beyond.min(6)).min(LONGEST);
-                (count.last + delay).saturating_sub(now)
-            })
-        };
-        let mut longest = wait(&pair, FREE).max(wait(&of_source, FREE_OF_SOURCE));
-        if !counts.known.contains_key(&pair) {
-            longest = longest.max(wait(&of_name, FREE_OF_NAME));
+        let keys = keys(name, source);
+        let [pair, of_source, of_name] = &keys;
+        let mut longest = counts.wait(pair, FREE, now).max(counts.wait(of_source, FREE_OF_SOURCE, now));
+        if !counts.known.contains_key(pair) {
+            longest = longest.max(counts.wait(of_name, FREE_OF_NAME, now));
         }
-        if !longest.is_zero() {
-            return longest;
+        if longest.is_zero() {
+            counts.count(keys, now);
         }
-        make_room(&mut counts.failures, |count| count.last, now.saturating_sub(FORGET));
-        for key in [pair, of_source, of_name] {
-            let count = counts.failures.entry(key).or_insert(Count { failures: 0, last: now });
-            if now.saturating_sub(count.last) >= FORGET {
-                count.failures = 0;
-            }
-            count.failures = count.failures.saturating_add(1);
-            count.last = now;
+        longest
+    }
+
+    /// The same for whoever has this session and shows its account's password again: they wait for their own failures only.
+    pub(super) fn attempt_in(&self, session: KeyHash, now: Duration) -> Duration {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = Key::Session(*session.as_bytes());
+        let wait = counts.wait(&key, FREE, now);
+        if wait.is_zero() {
+            counts.count([key], now);
         }
-        Duration::ZERO
+        wait
+    }
+
+    /// Takes an attempt with this session back; where it was made the owner is known from now on.
+    pub(super) fn succeeded_in(&self, session: KeyHash, name: &str, source: &str, now: Duration) {
+        let mut counts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        counts.failures.remove(&Key::Session(*session.as_bytes()));
+        let [pair, ..] = keys(name, source);
+        counts.know(pair, now);
     }
 
     /// Forgets the failures of this name from this source, whose owner signed in, and holds this attempt against neither
@@ -85,8 +101,35 @@ impl Throttle {
                 count.failures = count.failures.saturating_sub(1);
             }
         }
-        make_room(&mut counts.known, |last| *last, Duration::ZERO);
-        counts.known.insert(pair, now);
+        counts.know(pair, now);
+    }
+}
+
+impl Counts {
+    fn wait(&self, key: &Key, free: u32, now: Duration) -> Duration {
+        let count = self.failures.get(key).filter(|count| now.saturating_sub(count.last) < FORGET);
+        let Some((count, beyond)) = count.and_then(|count| Some((count, count.failures.checked_sub(free + 1)?))) else {
+            return Duration::ZERO;
+        };
+        let longest = if matches!(key, Key::Name(_)) { LONGEST_OF_NAME } else { LONGEST };
+        (count.last + Duration::from_secs(1 << beyond.min(6)).min(longest)).saturating_sub(now)
+    }
+
+    fn count(&mut self, keys: impl IntoIterator<Item = Key>, now: Duration) {
+        make_room(&mut self.failures, |count| count.last, now.saturating_sub(FORGET));
+        for key in keys {
+            let count = self.failures.entry(key).or_insert(Count { failures: 0, last: now });
+            if now.saturating_sub(count.last) >= FORGET {
+                count.failures = 0;
+            }
+            count.failures = count.failures.saturating_add(1);
+            count.last = now;
+        }
+    }
+
+    fn know(&mut self, pair: Key, now: Duration) {
+        make_room(&mut self.known, |last| *last, Duration::ZERO);
+        self.known.insert(pair, now);
     }
 }
 
@@ -99,7 +142,7 @@ fn keys(name: &str, source: &str) -> [Key; 3] {
         Ok(v4) => v4.to_string(),
         Err(_) => source.to_owned(),
     };
-    [(name.clone(), source.clone()), (String::new(), source), (name, String::new())]
+    [Key::Pair(name.clone(), source.clone()), Key::Source(source), Key::Name(name)]
 }
 
 /// Where there is no room, what is from before `old` goes, and if that is not enough, the older half.
@@ -173,7 +216,8 @@ mod tests {
             let tried = |n: u32| throttle.attempt(name, &format!("10.0.{}.{}", n / 200, n % 200), now);
             let let_through = (0..10_000).filter(|n| tried(*n).is_zero()).count();
             assert_eq!(let_through, 101, "{name}");
-            assert!(throttle.attempt(name, "198.51.100.7", now) <= LONGEST);
+            let wait = throttle.attempt(name, "198.51.100.7", now);
+            assert!(!wait.is_zero() && wait <= LONGEST_OF_NAME, "{wait:?}");
             assert_eq!(
                 throttle.attempt("ada", "192.0.2.1", now),
                 Duration::ZERO,
@@ -181,6 +225,51 @@ mod tests {
             );
             assert_eq!(throttle.attempt("grace", "198.51.100.7", now), Duration::ZERO);
         }
+    }
+
+    #[test]
+    fn an_owner_at_a_new_source_gets_in_while_a_few_sources_guess_without_a_pause() {
+        let throttle = Throttle::default();
+        let (mut now, mut refused) = (Duration::from_secs(1_000), Duration::ZERO);
+        let guess = |now| {
+            for n in 0..6 {
+                throttle.attempt("ada", &format!("10.0.0.{n}"), now);
+            }
+        };
+        for _ in 0..3_600 {
+            now += Duration::from_secs(1);
+            guess(now);
+        }
+        // The guessers come first in each second; the owner tries again when they are told to.
+        loop {
+            let wait = throttle.attempt("ada", "198.51.100.7", now);
+            if wait.is_zero() {
+                break;
+            }
+            for _ in 0..wait.as_secs().max(1) {
+                now += Duration::from_secs(1);
+                guess(now);
+            }
+            refused += wait;
+            assert!(refused < LONGEST, "shut out for {refused:?}");
+        }
+    }
+
+    #[test]
+    fn a_session_waits_for_its_own_failures_and_for_no_others() {
+        let throttle = Throttle::default();
+        let now = Duration::from_secs(1_000);
+        let (one, other) = (KeyHash::of(b"one"), KeyHash::of(b"other"));
+        for n in 0..10_000 {
+            throttle.attempt("ada", &format!("10.0.{}.{}", n / 200, n % 200), now);
+            throttle.attempt("ada", "192.0.2.1", now);
+        }
+        let let_through = (0..1_000).filter(|_| throttle.attempt_in(one, now).is_zero()).count();
+        assert_eq!(let_through, 6, "whoever took a session away guesses no faster");
+        assert_eq!(throttle.attempt_in(other, now), Duration::ZERO);
+        throttle.succeeded_in(other, "ada", "203.0.113.9", now);
+        assert_eq!(throttle.attempt_in(other, now), Duration::ZERO);
+        assert_eq!(throttle.attempt("ada", "203.0.113.9", now), Duration::ZERO, "the owner is known there now");
     }
 
     #[test]

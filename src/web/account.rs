@@ -57,9 +57,8 @@ pub(crate) async fn show(visit: SignedIn) -> Result<Response, Problem> {
 pub(crate) async fn change_password(Posted { visit, fields }: Posted<SignedIn>) -> Result<Response, Refused> {
     let broker = &visit.web.broker;
     let (mut old, mut password) = (Field::empty("old"), Field::empty("password"));
-    let shown = Secret::<Password>::new(fields.one("old"));
     let mut status = StatusCode::UNPROCESSABLE_ENTITY;
-    if let Err(refusal) = broker.confirm_password(&visit.user, shown, &visit.source.to_string()).await {
+    if let Err(refusal) = visit.show_password(fields.one("old")).await {
         let (refused, _, words) = refused(refusal)?;
         status = refused;
         old = old.wrong(words);

@@ -139,6 +139,7 @@ impl Member {
     pub(crate) async fn of(
         session: &Session,
         now: Timestamp,
+        by_person: bool,
     ) -> std::result::Result<Option<Self>, tower_sessions::session::Error> {
         let Some(user) = session.get::<String>(USER).await?.and_then(|id| id.parse().ok()) else { return Ok(None) };
         let moment = async |key| {
@@ -151,7 +152,7 @@ impl Member {
             session.flush().await?;
             return Ok(None);
         }
-        if now.since(seen) >= TOUCH {
+        if by_person && now.since(seen) >= TOUCH {
             session.insert(SEEN, now.millis()).await?;
         }
         Ok(Some(Self { user, proved }))

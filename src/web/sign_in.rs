@@ -101,8 +101,7 @@ pub(crate) async fn confirm(visit: SignedIn, RawQuery(query): RawQuery) -> Respo
 /// `POST /confirm`
 pub(crate) async fn confirmed(Posted { visit, fields }: Posted<SignedIn>) -> Result<Response, Refused> {
     let next = next(&fields).unwrap_or_else(|| "/".to_owned());
-    let password = Secret::<Password>::new(fields.one("password"));
-    let refusal = match visit.web.broker.confirm_password(&visit.user, password, &visit.source.to_string()).await {
+    let refusal = match visit.show_password(fields.one("password")).await {
         Ok(()) => {
             Member::prove(&visit.session, visit.now).await.map_err(Problem::unavailable)?;
             return Ok(visit.to(&next));

@@ -23,9 +23,11 @@ use super::form::Fields;
 use super::frame::{Frame, Notice, Section};
 use super::guard::see_other;
 use super::problem::Problem;
-use super::session::{Member, cookie_name};
+use super::session::{Member, cookie_name, id_hash};
 use super::site::Site;
+use crate::broker::SignInRefusal;
 use crate::domain::app::KeyHash;
+use crate::domain::secret::{Password, Secret};
 use crate::domain::time::Timestamp;
 use crate::domain::user::{Role, User};
 
@@ -136,7 +138,10 @@ impl FromRequestParts<Web> for Visit {
             parts.extensions.get::<Session>().cloned().ok_or_else(|| Problem::internal("no session layer"))?;
         let now = web.clock.now();
         let mut member = None;
-        if let Some(found) = Member::of(&session, now).await.map_err(Problem::unavailable)? {
+        // A stream of events comes back by itself: that is no use of a session, shows no message, and must not take it from
+        // the page that does.
+        let shows = parts.headers.get(ACCEPT).is_none_or(|kinds| kinds != "text/event-stream");
+        if let Some(found) = Member::of(&session, now, shows).await.map_err(Problem::unavailable)? {
             match web.broker.account(found.user).await.map_err(Problem::unavailable)? {
                 Some(user) if user.disabled_at.is_none() => member = Some((user, found)),
                 _ => session.flush().await.map_err(Problem::unavailable)?,
@@ -152,8 +157,6 @@ impl FromRequestParts<Web> for Visit {
                 None => String::new(),
             },
         };
-        // A stream of events shows no message, and must not take it from the page that does.
-        let shows = parts.headers.get(ACCEPT).is_none_or(|kinds| kinds != "text/event-stream");
         let told = match (&member, &parts.method) {
             (Some(_), &Method::GET) if shows => take_told(&session).await?,
             _ => None,
@@ -246,10 +249,23 @@ impl SignedIn {
 
     /// Whether the password was shown lately; if not, where to show it again and come back to `next`.
     pub(crate) fn fresh_or(&self, next: &str) -> Result<(), Refused> {
-        if self.member.is_fresh(self.now) {
+        if self.is_fresh() {
             return Ok(());
         }
         Err(Refused::SignIn(address_with_next(&self.web.site, "/confirm", next)))
+    }
+
+    /// Whether the password was shown lately.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.member.is_fresh(self.now)
+    }
+
+    /// Asks for the password again.
+    pub(crate) async fn show_password(&self, password: &str) -> Result<(), SignInRefusal> {
+        // The session is that of the visit: who is signed in has one.
+        let session = self.session.id().map_or(KeyHash::from_bytes([0; 32]), id_hash);
+        let password = Secret::<Password>::new(password);
+        self.web.broker.confirm_password(&self.user, password, session, &self.source.to_string()).await
     }
 
     /// Whether this is an admin.

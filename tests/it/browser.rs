@@ -35,7 +35,7 @@ pub(crate) struct House {
     router: Router,
     /// The proxy serves as long as this is there.
     _proxy: watch::Sender<bool>,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 /// What the program would have read, for its proxy and the page of settings.
@@ -92,7 +92,15 @@ impl House {
         let (stop, stopping) = watch::channel(false);
         let wanted = ProxySettings::new(&settings, tls_config(None, false).unwrap(), 64).unwrap();
         tokio::spawn(proxy::serve(listener, broker.clone(), wanted, broker.metrics.clone(), stopping));
-        Self { broker, clock, public_url: public_url.to_owned(), sandbox, router, _proxy: stop, _directory: directory }
+        Self { broker, clock, public_url: public_url.to_owned(), sandbox, router, _proxy: stop, directory }
+    }
+
+    /// The same house after a restart of the program, at the same time of day.
+    pub(crate) async fn restarted(self) -> Self {
+        let (now, before) = (self.clock.now(), self.public_url.clone());
+        let house = Self::of(self.directory, &before, SandboxConfig::default(), true).await;
+        house.clock.advance(Duration::from_secs(u64::try_from(now.secs() - house.clock.now().secs()).unwrap()));
+        house
     }
 
     /// A house with an admin named `ada`.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::StatusCode;
 use http::header::{RETRY_AFTER, SET_COOKIE};
+use keyfob::broker::SignInRefusal;
+use keyfob::domain::secret::Secret;
 use keyfob::domain::user::Role;
 
 use super::browser::{House, PASSWORD};
@@ -271,4 +273,43 @@ async fn a_wrong_password_and_an_unknown_name_take_as_long() {
     // Without a hash for a name that nobody has, the second would be many times as fast.
     let (slow, fast) = (least[0].max(least[1]), least[0].min(least[1]));
     assert!(slow < fast * 3, "{least:?}");
+}
+
+/// Guesses at a name from many sources, until a source that was never seen has to wait.
+async fn guess_from_everywhere(house: &House, name: &str) {
+    for n in 0..200 {
+        let guess = house.broker.authenticate(name, Secret::new("a guess"), &format!("10.1.{n}.1")).await;
+        if matches!(guess, Err(SignInRefusal::Throttled { .. })) {
+            return;
+        }
+    }
+    panic!("nobody was slowed down");
+}
+
+#[tokio::test]
+async fn an_owner_with_a_session_shows_their_password_while_it_is_guessed_at_from_everywhere_and_after_a_restart() {
+    let house = House::with_admin().await;
+    let cookies = {
+        let mut ada = house.signed_in("ada").await;
+        // They are on the road: where they signed in is not where they are.
+        ada.source = "198.51.100.7:1".parse().unwrap();
+        guess_from_everywhere(&house, "ada").await;
+        let done = ada.fill("/confirm", "/confirm", &[("password", PASSWORD)]).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.body);
+        ada.cookies
+    };
+    let house = house.restarted().await;
+    guess_from_everywhere(&house, "ada").await;
+    let mut ada = house.browser();
+    ada.cookies = cookies;
+    let wrong = ada.fill("/confirm", "/confirm", &[("password", "not it")]).await;
+    assert_eq!(wrong.status, StatusCode::UNAUTHORIZED, "{}", wrong.body);
+    let words = [("old", PASSWORD), ("password", "another CANARY passphrase")];
+    let done = ada.fill("/account", "/account/password", &words).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.body);
+    for n in 0..7 {
+        let wrong = ada.fill("/confirm", "/confirm", &[("password", "not it")]).await;
+        let expected = if n < 6 { StatusCode::UNAUTHORIZED } else { StatusCode::TOO_MANY_REQUESTS };
+        assert_eq!(wrong.status, expected, "{n}: who took a session away guesses no faster");
+    }
 }
