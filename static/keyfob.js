@@ -72,9 +72,28 @@
       rows.insertBefore(row, rows.firstChild);
       while (rows.children.length > 100) { rows.removeChild(rows.lastChild); }
     };
+    var say = function (words) {
+      var row = document.createElement('tr');
+      var cell = row.insertCell();
+      cell.colSpan = 8;
+      cell.textContent = words;
+      add(row);
+    };
     var stop = function (words) { source.close(); pause.hidden = true; state.textContent = words; };
-    source.onopen = function () { state.textContent = 'Watching: new calls appear by themselves.'; pause.hidden = false; };
-    source.onerror = function () { state.textContent = 'The connection is gone. Trying again.'; };
+    var opened = false;
+    source.onopen = function () {
+      state.textContent = 'Watching: new calls appear by themselves.';
+      pause.hidden = false;
+      // What happened between two connections was told to nobody.
+      if (opened) { say('Some may be missed: the connection was gone for a moment. Refresh to see what is kept.'); }
+      opened = true;
+    };
+    // The server ends a stream whose session has ended or has a new id: the browser comes again with the cookie that it has
+    // by then, and is told calls, or is sent to sign in, which is no stream and ends it for good.
+    source.onerror = function () {
+      if (source.readyState === EventSource.CLOSED) { stop('This page is told of calls no more. Refresh the page, and sign in if you are asked to.'); return; }
+      state.textContent = 'The connection is gone. Trying again.';
+    };
     source.addEventListener('call', function (event) {
       var call = JSON.parse(event.data);
       var blank = document.querySelector('template[data-tone="' + call.tone + '"]');
@@ -83,7 +102,7 @@
       row.querySelectorAll('[data-f]').forEach(function (node) { node.textContent = call[node.dataset.f]; });
       var path = row.querySelector('.path');
       path.textContent = '';
-      call.call.split(/(?<=\/)/).forEach(function (part) { path.append(part, document.createElement('wbr')); });
+      call.call.match(/[^\/]*\/?/g).forEach(function (part) { path.append(part, document.createElement('wbr')); });
       row.querySelector('.pill').lastChild.data = call.words;
       var time = row.querySelector('time');
       time.dateTime = call.at;
@@ -94,13 +113,8 @@
       add(row);
     });
     source.addEventListener('missed', function (event) {
-      var row = document.createElement('tr');
-      var cell = row.insertCell();
-      cell.colSpan = 8;
-      cell.textContent = event.data + ' missed: there were too many at once. Refresh to see what is kept.';
-      add(row);
+      say(event.data + ' missed: there were too many at once. Refresh to see what is kept.');
     });
-    source.addEventListener('end', function () { stop('You are signed out here, or may not watch this any more. Refresh the page to sign in.'); });
     source.addEventListener('full', function () { stop('Too many live pages are open. Close one of them, or refresh this one by hand.'); });
     pause.addEventListener('click', function () {
       if (pause.textContent === 'Continue') { location.reload(); return; }
@@ -126,7 +140,6 @@
         document.getElementById('rotation-state').textContent = 'A rotation is under way: ' + (is.all - is.done) + ' left.';
       } else if (ran) { location.reload(); }
     });
-    keys.addEventListener('end', function () { keys.close(); });
     keys.addEventListener('full', function () { keys.close(); });
   }
 

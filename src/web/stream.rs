@@ -22,7 +22,6 @@ use crate::broker::Broker;
 use crate::domain::app::KeyHash;
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::id::UserId;
-use crate::domain::user::Role;
 use crate::telemetry::Trouble;
 
 /// How often a stream looks at what happened.
@@ -93,29 +92,27 @@ enum Subject {
 struct Watch {
     broker: Broker,
     subject: Subject,
-    for_admins: bool,
     user: UserId,
     session: KeyHash,
     /// When it was last looked whether whoever watches still may, and when something was last said.
     checked: Duration,
     said: Duration,
-    over: bool,
     _place: Place,
 }
 
 /// The calls of a visit's user, or of all, as they happen.
 pub(crate) fn calls(visit: &SignedIn, whose: Whose) -> Result<Response, Problem> {
     let events = visit.web.broker.trail().watch();
-    stream_of(visit, Subject::Calls { events, whose, names: Names::default() }, whose == Whose::All)
+    stream_of(visit, Subject::Calls { events, whose, names: Names::default() })
 }
 
 /// How far a rotation of the master keys is, whenever it gets on.
 pub(crate) fn keys(visit: &SignedIn) -> Result<Response, Problem> {
-    stream_of(visit, Subject::Keys { told: None, looked: Duration::ZERO }, true)
+    stream_of(visit, Subject::Keys { told: None, looked: Duration::ZERO })
 }
 
 /// The stream of a visit, or the one word that there are too many.
-fn stream_of(visit: &SignedIn, subject: Subject, for_admins: bool) -> Result<Response, Problem> {
+fn stream_of(visit: &SignedIn, subject: Subject) -> Result<Response, Problem> {
     let session = visit.session.id().ok_or_else(|| Problem::internal("a visit without a session"))?;
     let broker = visit.web.broker.clone();
     let Some(place) = visit.web.streams.take(visit.user.id) else {
@@ -125,12 +122,10 @@ fn stream_of(visit: &SignedIn, subject: Subject, for_admins: bool) -> Result<Res
     let watch = Watch {
         broker,
         subject,
-        for_admins,
         user: visit.user.id,
         session: id_hash(session),
         checked: now,
         said: now,
-        over: false,
         _place: place,
     };
     let first = stream::iter([Ok::<_, Infallible>(Bytes::from_static(b"retry: 3000\n\n"))]);
@@ -151,7 +146,7 @@ impl Watch {
     /// What is to be said next; nothing at the end.
     async fn next(mut self) -> Option<(Bytes, Self)> {
         loop {
-            if self.over || self.broker.health.has(Trouble::Stopping) {
+            if self.broker.health.has(Trouble::Stopping) {
                 return None;
             }
             tokio::time::sleep(LOOK).await;
@@ -159,8 +154,7 @@ impl Watch {
             if now.saturating_sub(self.checked) >= CHECK {
                 self.checked = now;
                 if !self.may_go_on().await {
-                    self.over = true;
-                    return Some((Bytes::from_static(b"event: end\ndata: end\n\n"), self));
+                    return None;
                 }
             }
             let mut text = self.look(now).await;
@@ -174,12 +168,11 @@ impl Watch {
         }
     }
 
-    /// Whether the session stands, its user is not shut out, and still is what they must be. A database that cannot be read
-    /// ends the stream: it does not go on on trust.
+    /// Whether the session stands: it ends in the same step as its user's account, right to sign in, or role. A database that
+    /// cannot be read ends the stream: it does not go on on trust. The browser comes again, with the cookie that it has by then:
+    /// a session that was given a new id goes on.
     async fn may_go_on(&self) -> bool {
-        let stands = matches!(self.broker.find_session(self.session).await, Ok(Some(kept)) if kept.user == self.user);
-        let user = self.broker.account(self.user).await.ok().flatten();
-        stands && user.is_some_and(|user| user.disabled_at.is_none() && (!self.for_admins || user.role == Role::Admin))
+        matches!(self.broker.find_session(self.session).await, Ok(Some(kept)) if kept.user == self.user)
     }
 
     /// What happened since the last look, as events.

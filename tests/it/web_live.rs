@@ -10,7 +10,7 @@ use keyfob::domain::id::UserId;
 use keyfob::domain::scope::Scope;
 use keyfob::domain::user::Role;
 
-use super::browser::{Browser, House};
+use super::browser::{Browser, House, PASSWORD};
 
 /// What a browser does with a stream of events.
 pub(crate) struct Events {
@@ -40,6 +40,13 @@ impl Events {
         tokio::time::timeout(Duration::from_secs(20), listening)
             .await
             .unwrap_or_else(|_| panic!("“{text}” was not heard"))
+    }
+}
+
+impl Events {
+    /// Listens until the stream has ended.
+    pub(crate) async fn end(&mut self) {
+        assert!(!self.hear("no event has this in it").await);
     }
 }
 
@@ -106,13 +113,14 @@ async fn a_stream_ends_with_its_session_its_user_and_the_role_that_it_needs() {
     let later = || house.clock.advance(Duration::from_secs(3));
     first.fill("/", "/sign-out", &[]).await;
     later();
-    assert!(out.hear("event: end").await && !out.hear("never").await, "and then it is over");
+    out.end().await;
 
     let bob = id_of(&house, "bob").await;
     house.broker.set_role(bob, Role::Member).await.unwrap();
     later();
-    assert!(all.hear("event: end").await);
-    assert!(own.hear("event: end").await, "another role is another session");
+    all.end().await;
+    // Another role is another session.
+    own.end().await;
 
     let mut third = house.signed_in("bob").await;
     let mut own = Events::of(&mut third, "/live/events").await;
@@ -120,9 +128,66 @@ async fn a_stream_ends_with_its_session_its_user_and_the_role_that_it_needs() {
     assert!(own.hear("/api/still").await);
     house.broker.set_disabled(bob, true).await.unwrap();
     later();
-    assert!(own.hear("event: end").await);
-    house.broker.trail().record(call(&house, bob, "/api/after", "allowed"));
-    assert!(!own.hear("/api/after").await);
+    own.end().await;
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_its_session_s_id_and_goes_on_for_whoever_comes_again_with_the_new_one() {
+    let house = House::with_admin().await;
+    let me = id_of(&house, "ada").await;
+    let (mut here, mut there) = (house.signed_in("ada").await, house.signed_in("ada").await);
+    let later = || house.clock.advance(Duration::from_secs(3));
+    let password = ("password", PASSWORD);
+    let words = "another CANARY passphrase";
+    for (page, action, fields) in [
+        ("/confirm", "/confirm", vec![password]),
+        ("/account", "/account/password", vec![("old", PASSWORD), ("password", words)]),
+    ] {
+        let mut before = Events::of(&mut here, "/live/events").await;
+        let done = here.fill(page, action, &fields).await;
+        assert_eq!(done.status, StatusCode::SEE_OTHER, "{action}: {}", done.body);
+        later();
+        before.end().await;
+        let mut again = Events::of(&mut here, "/live/events").await;
+        house.broker.trail().record(call(&house, me, "/api/again", "allowed"));
+        assert!(again.hear("/api/again").await, "{action}");
+    }
+    // The new password has ended the other session; a browser that comes again is sent to sign in.
+    assert!(there.open("/live/events").await.location().starts_with("/sign-in"));
+}
+
+#[tokio::test]
+async fn a_stream_ends_with_a_new_password_elsewhere_and_with_signing_out_everywhere_else() {
+    let house = House::with_admin().await;
+    let mut here = house.signed_in("ada").await;
+    let acts = [
+        ("/account/sessions", vec![]),
+        ("/account/password", vec![("old", PASSWORD), ("password", "another CANARY passphrase")]),
+    ];
+    for (action, fields) in acts {
+        let mut there = house.signed_in("ada").await;
+        let mut told = Events::of(&mut there, "/live/events").await;
+        assert_eq!(here.fill("/account", action, &fields).await.status, StatusCode::SEE_OTHER);
+        house.clock.advance(Duration::from_secs(3));
+        told.end().await;
+    }
+}
+
+#[tokio::test]
+async fn a_stream_keeps_no_session_alive_however_often_it_comes_again() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    for _ in 0..4 {
+        house.clock.advance(Duration::from_secs(2 * 3_600 + 3_000));
+        let mut told = Events::of(&mut ada, "/live/events").await;
+        let me = id_of(&house, "ada").await;
+        house.broker.trail().record(call(&house, me, "/api/seen", "allowed"));
+        assert!(told.hear("/api/seen").await);
+    }
+    let mut told = Events::of(&mut ada, "/live/events").await;
+    house.clock.advance(Duration::from_secs(3_600));
+    told.end().await;
+    assert!(ada.open("/").await.location().starts_with("/sign-in"), "it was idle for 12 hours");
 }
 
 #[tokio::test]
@@ -177,8 +242,7 @@ async fn a_reader_who_is_too_slow_misses_calls_is_told_how_many_and_keeps_nobody
 async fn a_stream_leaves_the_message_for_the_next_page() {
     let house = House::with_admin().await;
     let mut ada = house.signed_in("ada").await;
-    let page =
-        ada.fill("/admin/users", "/admin/users", &[("username", "eve"), ("password", super::browser::PASSWORD)]).await;
+    let page = ada.fill("/admin/users", "/admin/users", &[("username", "eve"), ("password", PASSWORD)]).await;
     assert_eq!(page.location(), "/admin/users");
     Events::of(&mut ada, "/live/events").await;
     ada.open("/admin/users").await.shows("“eve” can sign in now.");
