@@ -259,8 +259,8 @@ impl Broker {
     }
 
     async fn remove(&self, id: UserId) -> Result<(), AccountError> {
-        let grants = self.store.list_live_grants_of(id).await?;
-        removed(self.store.take_user(id).await?)?;
+        // As the removal found them: a refresh that was kept a moment ago is among them.
+        let grants = removed(self.store.take_user(id).await?)?;
         self.see(Change::User(id)).await;
         self.trail.record(AuditEvent::change(self.clock.now(), kind::USER_REMOVED, None).about(&id.to_string()));
         // What was theirs is gone here; at the provider it ends where that is offered. Nobody waits long for it, and it goes on.
@@ -289,9 +289,9 @@ impl Broker {
     }
 }
 
-fn removed(removal: Removal) -> Result<(), AccountError> {
+fn removed<T>(removal: Removal<T>) -> Result<T, AccountError> {
     match removal {
-        Removal::Done => Ok(()),
+        Removal::Done(what) => Ok(what),
         Removal::Gone => Err(AccountError::NotFound),
         Removal::LastAdmin => Err(AccountError::LastAdmin),
     }

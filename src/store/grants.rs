@@ -281,18 +281,6 @@ impl Store {
         let rows = sqlx::query("SELECT * FROM grants WHERE status <> 'disconnected'").fetch_all(&self.read).await?;
         rows.iter().map(record).collect()
     }
-
-    /// The grants of one user that still have secrets.
-    ///
-    /// # Errors
-    /// [`super::StoreError`]
-    pub async fn list_live_grants_of(&self, user: UserId) -> Result<Vec<GrantRecord>> {
-        let rows = sqlx::query("SELECT * FROM grants WHERE user = $1 AND status <> 'disconnected'")
-            .bind(key(&user))
-            .fetch_all(&self.read)
-            .await?;
-        rows.iter().map(record).collect()
-    }
 }
 
 /// Why a conditional write found nothing to write to.

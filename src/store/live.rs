@@ -49,15 +49,18 @@ impl Store {
         read: impl Fn(&SqliteRow) -> Result<T>,
     ) -> Result<Vec<T>> {
         let mut rows = sqlx::query(query).fetch(&self.read);
-        let mut intact = Vec::new();
+        let mut things = Vec::new();
         while let Some(row) = rows.try_next().await? {
-            match read(&row) {
-                Ok(thing) => intact.push(thing),
-                Err(cause) => {
-                    tracing::error!(table, error = %cause, "a row is damaged in the database; it is not served");
-                }
-            }
+            things.extend(intact(table, read(&row)));
         }
-        Ok(intact)
+        Ok(things)
     }
+}
+
+/// What was read of a row; one that is damaged is logged, and hides none of the others.
+pub(super) fn intact<T>(table: &'static str, read: Result<T>) -> Option<T> {
+    read.inspect_err(
+        |cause| tracing::error!(table, error = %cause, "a row is damaged in the database; it is not served"),
+    )
+    .ok()
 }

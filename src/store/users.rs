@@ -3,8 +3,11 @@
 use sqlx::sqlite::SqliteRow;
 
 use super::columns::{Columns, key};
+use super::grants::{GrantRecord, record};
+use super::live::intact;
 use super::{Result, Store, Tx};
 use crate::domain::app::KeyHash;
+use crate::domain::grant::GrantStatus;
 use crate::domain::id::UserId;
 use crate::domain::time::Timestamp;
 use crate::domain::user::{Role, User};
@@ -22,9 +25,9 @@ pub enum Made {
 
 /// Whether something could be ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// It was.
-    Done,
+pub enum Removal<T = ()> {
+    /// It was, and this is what it was.
+    Done(T),
     /// It was not there.
     Gone,
     /// It is the last admin.
@@ -211,7 +214,7 @@ impl Store {
             .await?;
         sqlx::query("DELETE FROM sessions WHERE user = $1").bind(key(&id)).execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(if done.rows_affected() > 0 { Removal::Done } else { Removal::Gone })
+        Ok(if done.rows_affected() > 0 { Removal::Done(()) } else { Removal::Gone })
     }
 
     /// Shuts an account out, or lets it in again; shutting out ends its sessions. Never the last admin.
@@ -230,28 +233,35 @@ impl Store {
             .await?;
         sqlx::query("DELETE FROM sessions WHERE user = $1").bind(key(&id)).execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(if done.rows_affected() > 0 { Removal::Done } else { Removal::Gone })
+        Ok(if done.rows_affected() > 0 { Removal::Done(()) } else { Removal::Gone })
     }
 
-    /// Removes an account with everything that is its: sessions, grants, apps, keys; its audit rows lose its name. Never the last admin.
+    /// Removes an account with everything that is its: sessions, grants, apps, keys; its audit rows lose its name. Never the
+    /// last admin. Gives those of its grants that still had secrets, as they were in this moment, so that they can be revoked
+    /// at the provider too; one whose row is damaged is logged and left out, and goes like the others.
     ///
     /// # Errors
     /// [`super::StoreError`]
-    pub async fn take_user(&self, id: UserId) -> Result<Removal> {
+    pub async fn take_user(&self, id: UserId) -> Result<Removal<Vec<GrantRecord>>> {
         let mut tx = self.begin().await?;
         if is_last_admin(&mut tx, id).await? {
             return Ok(Removal::LastAdmin);
         }
-        for statement in [
-            "DELETE FROM apps WHERE user = $1",
-            "DELETE FROM grants WHERE user = $1",
-            "UPDATE audit SET user = NULL, app = NULL, grant_id = NULL WHERE user = $1",
-        ] {
-            sqlx::query(statement).bind(key(&id)).execute(&mut *tx).await?;
-        }
+        sqlx::query("DELETE FROM apps WHERE user = $1").bind(key(&id)).execute(&mut *tx).await?;
+        let grants =
+            sqlx::query("DELETE FROM grants WHERE user = $1 RETURNING *").bind(key(&id)).fetch_all(&mut *tx).await?;
+        sqlx::query("UPDATE audit SET user = NULL, app = NULL, grant_id = NULL WHERE user = $1")
+            .bind(key(&id))
+            .execute(&mut *tx)
+            .await?;
         let done = sqlx::query("DELETE FROM users WHERE id = $1").bind(key(&id)).execute(&mut *tx).await?;
         tx.commit().await?;
-        Ok(if done.rows_affected() > 0 { Removal::Done } else { Removal::Gone })
+        if done.rows_affected() == 0 {
+            return Ok(Removal::Gone);
+        }
+        let mut live: Vec<_> = grants.iter().filter_map(|row| intact("grants", record(row))).collect();
+        live.retain(|record| record.grant.status != GrantStatus::Disconnected);
+        Ok(Removal::Done(live))
     }
 
     /// Keeps an invitation by which its user sets their first password.

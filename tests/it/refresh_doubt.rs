@@ -110,6 +110,36 @@ async fn removing_a_user_revokes_their_tokens_where_that_is_offered() {
 }
 
 #[tokio::test]
+async fn a_refresh_that_is_kept_while_its_user_is_removed_leaves_no_token_alive() {
+    let config = SandboxConfig { access_lifetime: HOUR, revoke_endpoint: true, ..SandboxConfig::default() };
+    let world = World::with(config, 30).await;
+    let process = world.process().await;
+    let ada = process.connect("ada", &["vehicles"]).await;
+    process.broker.add_user("grace", Role::Admin, None).await.unwrap();
+    // What another process keeps: the row as it is after a refresh, committed only once the removal waits for the database.
+    let address = format!("sqlite://{}", world.database().display());
+    let mut other = SqliteConnection::connect(&address).await.unwrap();
+    sqlx::raw_sql("CREATE TEMP TABLE before AS SELECT * FROM grants").execute(&mut other).await.unwrap();
+    assert_eq!(process.broker.refresh_now(ada.grant, None).await.unwrap(), Some(RefreshOutcome::Refreshed));
+    sqlx::raw_sql("CREATE TEMP TABLE after AS SELECT * FROM grants").execute(&mut other).await.unwrap();
+    for step in ["before", "BEGIN IMMEDIATE", "after"] {
+        let columns = "token_version, data_key, access_token, refresh_token";
+        let put = format!("UPDATE grants SET ({columns}) = (SELECT {columns} FROM temp.{step})");
+        let statement = if step.starts_with("BEGIN") { step.to_owned() } else { put };
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut other).await.unwrap();
+    }
+    let broker = process.broker.clone();
+    let removal = tokio::spawn(async move { broker.remove_user(ada.user).await });
+    // Only a removal that looks at the grants too early needs this time, to do so.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!removal.is_finished());
+    sqlx::raw_sql("COMMIT").execute(&mut other).await.unwrap();
+    removal.await.unwrap().unwrap();
+    let alive = world.faults.tokens_alive(1);
+    assert_eq!((alive.access, alive.refresh), (0, 0));
+}
+
+#[tokio::test]
 async fn whoever_hangs_up_while_tokens_are_revoked_keeps_none_of_them_alive() {
     for removal in [false, true] {
         let config = SandboxConfig { access_lifetime: HOUR, revoke_endpoint: true, ..SandboxConfig::default() };

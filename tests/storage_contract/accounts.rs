@@ -1,7 +1,7 @@
 //! Accounts, sessions, invitations and single facts.
 
 use keyfob::domain::user::{Role, User};
-use keyfob::store::{KeptSession, Made, Removal};
+use keyfob::store::{KeptSession, Made, Removal, Swap};
 
 use crate::shelf::{NOW, Shelf, hash};
 
@@ -47,7 +47,11 @@ async fn of_fifty_admins_who_remove_each_other_one_is_left() {
                 let id = ids[n];
                 async move {
                     match how {
-                        0 => store.take_user(id).await.unwrap(),
+                        0 => match store.take_user(id).await.unwrap() {
+                            Removal::Done(_) => Removal::Done(()),
+                            Removal::Gone => Removal::Gone,
+                            Removal::LastAdmin => Removal::LastAdmin,
+                        },
                         1 => store.replace_role(id, Role::Member).await.unwrap(),
                         _ => store.replace_disabled(id, Some(NOW)).await.unwrap(),
                     }
@@ -71,13 +75,43 @@ async fn a_removed_account_leaves_nothing_of_its_own() {
     assert_eq!(shelf.store.keep_app(&app).await.unwrap(), Made::Done);
     shelf.store.keep_session(&session("s", &bob)).await.unwrap();
     shelf.store.keep_invitation(hash("i"), bob.id, NOW.plus_millis(1)).await.unwrap();
-    assert_eq!(shelf.store.take_user(bob.id).await.unwrap(), Removal::Done);
-    assert_eq!(shelf.store.take_user(bob.id).await.unwrap(), Removal::Gone);
+    assert!(matches!(shelf.store.take_user(bob.id).await.unwrap(), Removal::Done(_)));
+    assert!(matches!(shelf.store.take_user(bob.id).await.unwrap(), Removal::Gone));
     assert!(shelf.store.find_grant(grant, None).await.unwrap().is_none());
     assert!(shelf.store.find_app(app.app.id, None).await.unwrap().is_none());
     assert!(shelf.store.find_session(hash("s"), NOW).await.unwrap().is_none());
     assert!(shelf.store.find_invitation(hash("i"), NOW).await.unwrap().is_none());
     assert!(shelf.store.read_live().await.unwrap().keys.is_empty(), "nor its keys");
+}
+
+#[tokio::test]
+async fn a_removal_gives_the_grants_as_they_last_stood_among_fifty_who_renew_them() {
+    for _ in 0..10 {
+        let shelf = Shelf::new().await;
+        shelf.put_user("ada", Role::Admin).await;
+        let bob = shelf.put_user("bob", Role::Member).await;
+        let (ended, new) = (shelf.put_grant(bob).await, shelf.grant(bob));
+        shelf.store.take_grant_secrets(ended).await.unwrap().unwrap();
+        shelf.store.keep_grant(&new).await.unwrap();
+        let (id, removal) = (new.grant.id, 25);
+        let answers = shelf
+            .fifty(|store, n| {
+                let mut renewal = new.clone();
+                async move {
+                    if n == removal {
+                        let Removal::Done(grants) = store.take_user(bob).await.unwrap() else { panic!("not removed") };
+                        let found = grants.iter().map(|record| (record.grant.id, record.grant.token_version));
+                        return (None, Some(found.collect::<Vec<_>>()));
+                    }
+                    renewal.grant.token_version = 2 + i64::try_from(n).unwrap();
+                    let swap = store.replace_tokens_by_consent(&renewal, NOW).await.unwrap();
+                    ((swap == Swap::Done).then_some(renewal.grant.token_version), None)
+                }
+            })
+            .await;
+        let newest = answers.iter().filter_map(|(kept, _)| *kept).max().unwrap_or(1);
+        assert_eq!(answers[removal].1, Some(vec![(id, newest)]), "without the one that was disconnected");
+    }
 }
 
 #[tokio::test]
@@ -141,11 +175,11 @@ async fn who_is_shut_out_has_no_session_and_gets_none() {
     let bob = shelf.user("bob", Role::Member);
     shelf.store.keep_user(&bob, None).await.unwrap();
     shelf.store.keep_session(&session("s", &bob)).await.unwrap();
-    assert_eq!(shelf.store.replace_disabled(bob.id, Some(NOW)).await.unwrap(), Removal::Done);
+    assert_eq!(shelf.store.replace_disabled(bob.id, Some(NOW)).await.unwrap(), Removal::Done(()));
     assert!(shelf.store.find_session(hash("s"), NOW).await.unwrap().is_none());
     shelf.store.keep_session(&session("s", &bob)).await.unwrap();
     assert!(shelf.store.find_session(hash("s"), NOW).await.unwrap().is_none());
-    assert_eq!(shelf.store.replace_disabled(bob.id, None).await.unwrap(), Removal::Done);
+    assert_eq!(shelf.store.replace_disabled(bob.id, None).await.unwrap(), Removal::Done(()));
     shelf.store.keep_session(&session("s", &bob)).await.unwrap();
     assert!(shelf.store.find_session(hash("s"), NOW).await.unwrap().is_some());
 }

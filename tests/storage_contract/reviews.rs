@@ -55,7 +55,7 @@ async fn fifty_reviews_at_once_are_all_kept_and_outlive_the_account_without_its_
         .await;
     assert!(kept.into_iter().all(|kept| kept));
     assert_eq!(shelf.store.list_reviews(100).await.unwrap().len(), 50);
-    assert_eq!(shelf.store.take_user(bob).await.unwrap(), Removal::Done);
+    assert!(matches!(shelf.store.take_user(bob).await.unwrap(), Removal::Done(_)));
     let left = shelf.store.list_reviews(100).await.unwrap();
     assert_eq!(left.iter().filter(|review| review.user_name.as_deref() == Some("ada")).count(), 25);
     assert_eq!(left.iter().filter(|review| review.user_name.is_none()).count(), 25);

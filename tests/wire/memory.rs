@@ -1,6 +1,7 @@
 //! What is in memory follows the database, whatever state its rows are in and whoever breaks a look at it off.
 
-use keyfob::broker::AppWish;
+use keyfob::broker::{AppWish, AuditFilter};
+use keyfob::domain::audit::kind;
 use keyfob::domain::grant::GrantKind;
 use keyfob::domain::scope::ScopeSet;
 use keyfob::domain::user::Role;
@@ -103,4 +104,17 @@ async fn a_look_that_was_broken_off_counts_for_nobody_who_waited_for_it() {
         assert_eq!(status(&world, &key).await, 401, "after {polls} polls");
     }
     assert!(broken_off > 0);
+}
+
+#[tokio::test]
+async fn a_user_with_a_damaged_grant_can_be_removed() {
+    let world = World::new().await;
+    let key = user_with_an_app(&world, "bob").await;
+    let bob = world.broker.find_user("bob").await.unwrap().id;
+    tamper(&world, "UPDATE grants SET status = 'no such' WHERE label = 'bob'").await;
+    world.broker.remove_user(bob).await.unwrap();
+    assert_eq!(status(&world, &key).await, 401);
+    assert!(world.broker.find_user("bob").await.is_err());
+    let filter = AuditFilter { kind: Some(kind::USER_REMOVED), limit: 1, ..AuditFilter::default() };
+    assert_eq!(world.broker.list_audit(&filter).await.unwrap().len(), 1);
 }
