@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
+use lent::{Lent, with_lent};
 use tokio::sync::Mutex;
 
 use super::admission::Admission;
@@ -52,6 +53,7 @@ pub struct Directory {
     users: Sharded<UserId, Arc<UserCell>>,
     grants: Sharded<GrantId, Arc<GrantCell>>,
     ledger: Mutex<Ledger>,
+    lent: Lent,
     /// How many looks at other processes' changes were begun.
     looks: AtomicU64,
     store: Store,
@@ -76,6 +78,7 @@ impl Directory {
             users: Sharded::new(),
             grants: Sharded::new(),
             ledger: Mutex::default(),
+            lent: Lent::default(),
             looks: AtomicU64::default(),
             store,
             vault,
@@ -118,13 +121,16 @@ impl Directory {
             keys_of_app.entry(app).or_default().push(key);
         }
         let mut keyed = Vec::with_capacity(live.apps.len());
+        let lent = self.lent.held();
         ledger.keys_of_app.clear();
         for app in live.apps {
             let Some(user) = users.get(&app.user) else { continue };
             let kept = keys_of_app.remove(&app.id).unwrap_or_default();
             ledger.keys_of_app.insert(app.id, (app.user, kept.iter().map(|key| key.hash).collect()));
-            keyed.extend(self.keyed(app, user, &kept, None));
+            let keys = with_lent(&lent, app.id, &kept);
+            keyed.extend(self.keyed(app, user, &keys, None));
         }
+        keyed.extend(self.keyed_own(&lent, &users));
         self.grants.fill(grants);
         self.users.fill(users.into_iter().collect());
         self.keys.fill(keyed);
@@ -300,9 +306,9 @@ impl Directory {
                 let Some(record) = record.filter(|record| record.app.revoked_at.is_none()) else { return Ok(()) };
                 let Some(user) = self.find_or_read_user(record.app.user).await? else { return Ok(()) };
                 ledger.keys_of_app.insert(id, (record.app.user, record.keys.iter().map(|key| key.hash).collect()));
-                for (hash, keyed) in self.keyed(record.app, &user, &record.keys, admission) {
-                    self.keys.put(&hash, Some(&keyed));
-                }
+                let lent = self.lent.held();
+                let keys = with_lent(&lent, id, &record.keys);
+                self.put_keys(record.app, &user, &keys, admission);
             }
         }
         Ok(())
@@ -372,12 +378,14 @@ impl Directory {
             }
         }
         self.users.put(&id, None);
+        self.drop_lent_to(id);
     }
 
     fn drop_app(&self, ledger: &mut Ledger, id: AppId) {
         for hash in ledger.keys_of_app.remove(&id).map(|(_, keys)| keys).unwrap_or_default() {
             self.keys.put(&hash, None);
         }
+        self.drop_lent(id);
     }
 }
 
