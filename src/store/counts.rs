@@ -60,7 +60,7 @@ impl Store {
         let first = self.first_row_from(since).await?;
         let mut query = QueryBuilder::<Sqlite>::new("SELECT (at - ");
         query.push_bind(since.millis()).push(") / ").push_bind(span_ms.max(1));
-        query.push(" AS span, decision, count(*) AS calls FROM audit WHERE kind = ").push_bind(kind::CALL);
+        query.push(" AS span, decision, sum(count) AS calls FROM audit WHERE kind = ").push_bind(kind::CALL);
         query.push(" AND at >= ").push_bind(since.millis());
         let newest = |query: &mut QueryBuilder<Sqlite>| {
             query.push("id >= ").push_bind(first).push(" ORDER BY id DESC LIMIT ").push_bind(i64::from(most));
@@ -103,11 +103,11 @@ impl Store {
         let newest: i64 = sqlx::query_scalar("SELECT coalesce(max(id), 0) FROM audit").fetch_one(&self.read).await?;
         // Where little happened, all of it is looked at, instead of a look at each app.
         let statement = if newest - first < FEW {
-            "SELECT app, (at - $2) / $3 AS span, count(*) AS calls, sum(decision <> 'allowed') AS refused \
+            "SELECT app, (at - $2) / $3 AS span, sum(count) AS calls, sum(iif(decision <> 'allowed', count, 0)) AS refused \
              FROM audit NOT INDEXED WHERE user = $1 AND app IS NOT NULL AND id >= $4 AND kind = $6 AND at >= $2 \
              GROUP BY 1, 2 ORDER BY 2"
         } else {
-            "SELECT a.app AS app, (a.at - $2) / $3 AS span, count(*) AS calls, sum(a.decision <> 'allowed') AS refused \
+            "SELECT a.app AS app, (a.at - $2) / $3 AS span, sum(a.count) AS calls, sum(iif(a.decision <> 'allowed', a.count, 0)) AS refused \
              FROM apps p JOIN audit a ON a.id IN \
              (SELECT id FROM audit WHERE app = p.id AND id >= $4 ORDER BY id DESC LIMIT $5) \
              WHERE p.user = $1 AND a.kind = $6 AND a.at >= $2 GROUP BY 1, 2 ORDER BY 2"
@@ -155,7 +155,8 @@ mod tests {
             call(10, one, "allowed"),
             call(11, other, "allowed"),
             change,
-            call(25, one, "no_grant"),
+            // Refusals that were counted, not told one by one.
+            AuditEvent { count: 7, ..call(25, one, "no_grant") },
         ];
         store.record(&events).await.unwrap();
         let count = async |of, most| {
@@ -163,7 +164,7 @@ mod tests {
             found.into_iter().map(|one| (one.span, one.decision, one.calls)).collect::<Vec<_>>()
         };
         let allowed = |calls| (0, "allowed".to_owned(), calls);
-        let refused = (2, "no_grant".to_owned(), 1);
+        let refused = (2, "no_grant".to_owned(), 7);
         assert_eq!(count(CallsOf::default(), 100).await, [allowed(2), refused.clone()]);
         let of_one = CallsOf { app: Some(one), user: None };
         assert_eq!(count(of_one, 100).await, [allowed(1), refused.clone()]);
