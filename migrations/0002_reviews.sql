@@ -10,7 +10,7 @@ CREATE TABLE reviews (
     remark TEXT NOT NULL
 ) STRICT;
 
--- Live grants, those with scopes that were never used first.
-CREATE INDEX grants_for_review ON grants (scopes_granted & ~scopes_used = 0, id) WHERE status <> 'disconnected';
+-- Live grants, those with scopes that were never used first. Of the bits of scopes, the five that have names.
+CREATE INDEX grants_for_review ON grants (scopes_granted & ~scopes_used & 31 = 0, id, scopes_granted) WHERE status <> 'disconnected';
 -- Live apps by their last call, or their making.
 CREATE INDEX apps_by_use ON apps (coalesce(last_used_at, created_at)) WHERE revoked_at IS NULL;

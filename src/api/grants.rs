@@ -81,8 +81,16 @@ pub(super) async fn list(Admin(broker): Admin, RawQuery(query): RawQuery) -> Res
         },
     };
     let after = wanted.after.map(Id::from_bytes);
-    let found =
-        broker.list_grants_after(&GrantsAfter { user, scope, status, after, limit: wanted.read_ahead() }).await?;
+    let found = broker
+        .list_grants_after(&GrantsAfter {
+            user,
+            scope,
+            status,
+            after,
+            limit: wanted.read_ahead(),
+            ..GrantsAfter::default()
+        })
+        .await?;
     Ok(Json(wanted.page(found, |(grant, _)| *grant.id.as_bytes(), |(grant, user)| GrantMembers::new(&grant, &user))))
 }
 

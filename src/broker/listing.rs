@@ -63,13 +63,16 @@ impl Broker {
         let mut ids: Vec<_> = self.directory.grants();
         ids.retain(|cell| {
             let state = cell.state();
-            page.after.is_none_or(|after| cell.id > after)
+            page.after.is_none_or(|after| if page.newest_first { cell.id < after } else { cell.id > after })
                 && page.user.is_none_or(|user| cell.user == user)
                 && page.scope.is_none_or(|scope| state.grant.scopes_granted.contains(scope))
                 && state.shown(now).0 == status
         });
         let mut ids: Vec<_> = ids.iter().map(|cell| cell.id).collect();
         ids.sort_unstable();
+        if page.newest_first {
+            ids.reverse();
+        }
         ids.truncate(page.limit as usize);
         ids
     }
@@ -110,6 +113,19 @@ impl Broker {
             self.show(&mut grant);
             grant
         }))
+    }
+
+    /// These grants, each with the status to show; those that are gone are left out.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn find_grants(&self, ids: &[GrantId]) -> Result<Vec<Grant>, StoreError> {
+        let found = self.store.list_grants_of(ids).await?;
+        let shown = found.into_iter().map(|(mut grant, _)| {
+            self.show(&mut grant);
+            grant
+        });
+        Ok(shown.collect())
     }
 
     /// Memory may be ahead of the database, and knows whether the settings still fit.

@@ -52,7 +52,11 @@ pub struct AppFilter {
     pub search: Option<String>,
     /// Live ones that have not called since, or were made before and never did; the longest idle first.
     pub idle_since: Option<Timestamp>,
-    /// From after this one, in the order of their making.
+    /// Not revoked.
+    pub live: bool,
+    /// Those that are not revoked first, and of either the newest, instead of in the order of their making.
+    pub newest_first: bool,
+    /// From after this one, in that order.
     pub after: Option<AppId>,
     /// From after this many, where they come by their last call.
     pub offset: u32,
@@ -229,7 +233,7 @@ impl Store {
         Ok(Some(record))
     }
 
-    /// A page of apps in the order of their making; their keys are not read.
+    /// A page of apps; their keys are not read.
     ///
     /// # Errors
     /// [`super::StoreError`]
@@ -251,8 +255,16 @@ impl Store {
                 .push_bind(search.to_lowercase());
             query.push(") > 0))");
         }
-        if let Some(after) = &filter.after {
-            query.push(" AND a.id > ").push_bind(after.as_bytes().to_vec());
+        if let Some(after) = filter.after.as_ref().map(|id| id.as_bytes().to_vec()) {
+            if filter.newest_first {
+                query.push(" AND (a.revoked_at IS NULL, a.id) < (SELECT revoked_at IS NULL, id FROM apps WHERE id = ");
+                query.push_bind(after).push(")");
+            } else {
+                query.push(" AND a.id > ").push_bind(after);
+            }
+        }
+        if filter.live {
+            query.push(" AND a.revoked_at IS NULL");
         }
         if let Some(since) = filter.idle_since {
             query
@@ -260,7 +272,8 @@ impl Store {
                 .push_bind(since.millis());
             query.push(" ORDER BY coalesce(a.last_used_at, a.created_at), a.id LIMIT ");
         } else {
-            query.push(" ORDER BY a.id LIMIT ");
+            let newest = " ORDER BY a.revoked_at IS NULL DESC, a.id DESC LIMIT ";
+            query.push(if filter.newest_first { newest } else { " ORDER BY a.id LIMIT " });
         }
         query.push_bind(i64::from(filter.limit)).push(" OFFSET ").push_bind(i64::from(filter.offset));
         let rows = query.build().fetch_all(&self.read).await?;

@@ -11,7 +11,7 @@ use crate::domain::grant::{Grant, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
 use crate::domain::scope::{Scope, ScopeSet};
 
-/// Which grants a page holds, in the order of their making.
+/// Which grants a page holds, in the order of their making or the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct GrantsAfter {
     /// Of this user.
@@ -20,6 +20,10 @@ pub struct GrantsAfter {
     pub scope: Option<Scope>,
     /// With this status.
     pub status: Option<GrantStatus>,
+    /// Not disconnected.
+    pub live: bool,
+    /// The newest first.
+    pub newest_first: bool,
     /// From after this one.
     pub after: Option<GrantId>,
     /// At most so many.
@@ -91,7 +95,11 @@ impl Store {
     /// [`super::StoreError`]
     pub async fn list_grants_after(&self, page: &GrantsAfter) -> Result<Vec<(Grant, String)>> {
         let mut query = QueryBuilder::<Sqlite>::new(GRANTS);
-        query.push(" WHERE g.id > ").push_bind(page.after.map_or_else(Vec::new, |id| id.as_bytes().to_vec()));
+        query.push(" WHERE true");
+        if let Some(after) = &page.after {
+            query.push(if page.newest_first { " AND g.id < " } else { " AND g.id > " });
+            query.push_bind(after.as_bytes().to_vec());
+        }
         if let Some(user) = &page.user {
             query.push(" AND g.user = ").push_bind(user.as_bytes().to_vec());
         }
@@ -101,7 +109,11 @@ impl Store {
         if let Some(status) = page.status {
             query.push(" AND g.status = ").push_bind(status.as_str());
         }
-        query.push(" ORDER BY g.id LIMIT ").push_bind(i64::from(page.limit));
+        if page.live {
+            query.push(" AND g.status <> 'disconnected'");
+        }
+        query.push(if page.newest_first { " ORDER BY g.id DESC LIMIT " } else { " ORDER BY g.id LIMIT " });
+        query.push_bind(i64::from(page.limit));
         let rows = query.build().fetch_all(&self.read).await?;
         rows.iter().map(with_user_name).collect()
     }
@@ -172,7 +184,7 @@ fn order(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
         GrantSort::Created => query.push("g.id DESC"),
         GrantSort::LastUsed => query.push("g.last_used_at DESC NULLS LAST, g.id"),
         GrantSort::Expires => query.push("g.expires_at NULLS LAST, g.id"),
-        GrantSort::Unused => query.push("g.scopes_granted & ~g.scopes_used = 0, g.id"),
+        GrantSort::Unused => query.push("g.scopes_granted & ~g.scopes_used & 31 = 0, g.id"),
     };
 }
 

@@ -96,7 +96,7 @@ async fn page_of(visit: &SignedIn, record: AppRecord, overlap: Field) -> Result<
     let filter = AuditFilter { app: Some(app.id), kind: Some(kind::CALL), limit: 25, ..AuditFilter::default() };
     let events = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
     let mut names = Names::default();
-    names.app(app.id, app.name.as_str());
+    names.app(app);
     let unused = app.scopes.minus(record.scopes_used);
     Ok(AppPage {
         frame: visit.frame(Section::Apps),

@@ -21,6 +21,8 @@ use crate::domain::time::parse_span;
 
 /// So many apps stand on one page.
 const PAGE: u32 = 50;
+/// So many grants, the newest, can be chosen for an app.
+const GRANTS: u32 = 200;
 
 #[derive(Template)]
 #[template(path = "apps.html")]
@@ -35,6 +37,7 @@ pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<R
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let filter = AppFilter {
         user: Some(visit.user.id),
+        newest_first: true,
         after: fields.some("after").and_then(|id| id.parse().ok()),
         limit: PAGE,
         ..AppFilter::default()
@@ -71,15 +74,19 @@ struct GrantChoice {
 impl NewAppPage {
     /// The page with what was filled in so far.
     async fn of(visit: &SignedIn, fields: &Fields, scopes: ScopeSet) -> Result<Self, Problem> {
-        let page = GrantsAfter { user: Some(visit.user.id), limit: 200, ..GrantsAfter::default() };
-        let listed = visit.web.broker.list_grants_after(&page).await.map_err(Problem::unavailable)?;
-        let grants: Vec<Grant> = listed
-            .into_iter()
-            .map(|(grant, _)| grant)
-            .filter(|grant| grant.status != GrantStatus::Disconnected)
-            .collect();
-        let held = grants.iter().fold(ScopeSet::EMPTY, |held, grant| held.union(grant.scopes_granted));
+        let (broker, user) = (&visit.web.broker, Some(visit.user.id));
+        let page = GrantsAfter { user, live: true, newest_first: true, limit: GRANTS, ..GrantsAfter::default() };
+        let listed = broker.list_grants_after(&page).await.map_err(Problem::unavailable)?;
+        let mut grants: Vec<Grant> = listed.into_iter().map(|(grant, _)| grant).collect();
         let chosen = fields.one("grant");
+        if let Ok(id) = chosen.parse::<GrantId>()
+            && grants.iter().all(|grant| grant.id != id)
+            && let Some(older) = broker.find_grant(id, user).await.map_err(Problem::unavailable)?
+            && older.status != GrantStatus::Disconnected
+        {
+            grants.push(older);
+        }
+        let held = grants.iter().fold(ScopeSet::EMPTY, |held, grant| held.union(grant.scopes_granted));
         let choice = |grant: &Grant| GrantChoice {
             id: grant.id.to_string(),
             label: grant.label.to_string(),

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::frame::{Pill, Tone};
 use super::moment::Moment;
 use crate::broker::Broker;
+use crate::domain::app::App;
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::id::{AppId, GrantId, UserId};
 use crate::domain::scope::{Scope, ScopeSet};
@@ -16,14 +17,15 @@ const MOST_NAMES: usize = 2_000;
 /// Names of what events point to. What is not in it is shown by its id.
 #[derive(Default)]
 pub(crate) struct Names {
-    apps: HashMap<AppId, String>,
+    /// With whether it is tied to one grant.
+    apps: HashMap<AppId, (String, bool)>,
     users: HashMap<UserId, String>,
     grants: HashMap<GrantId, String>,
 }
 
 impl Names {
-    pub(crate) fn app(&mut self, id: AppId, name: &str) {
-        self.apps.insert(id, name.to_owned());
+    pub(crate) fn app(&mut self, app: &App) {
+        self.apps.insert(app.id, (app.name.to_string(), app.grant.is_some()));
     }
 
     pub(crate) fn user(&mut self, id: UserId, name: &str) {
@@ -40,11 +42,7 @@ impl Names {
         if self.apps.len() + self.grants.len() + self.users.len() > MOST_NAMES {
             *self = Self::default();
         }
-        if let Some(id) = event.app.filter(|id| !self.apps.contains_key(id))
-            && let Ok(record) = broker.find_app(id, None).await
-        {
-            self.app(id, record.app.name.as_str());
-        }
+        self.learn_app(broker, event).await;
         if let Some(id) = event.grant.filter(|id| !self.grants.contains_key(id))
             && let Ok(Some(grant)) = broker.find_grant(id, None).await
         {
@@ -57,8 +55,22 @@ impl Names {
         }
     }
 
+    /// Looks up the app of an event that is not known yet.
+    pub(crate) async fn learn_app(&mut self, broker: &Broker, event: &AuditEvent) {
+        if let Some(id) = event.app.filter(|id| !self.apps.contains_key(id))
+            && let Ok(record) = broker.find_app(id, None).await
+        {
+            self.app(&record.app);
+        }
+    }
+
     pub(crate) fn of_app(&self, id: Option<AppId>) -> String {
-        id.map(|id| self.apps.get(&id).cloned().unwrap_or_else(|| id.to_string())).unwrap_or_default()
+        let name = |id| self.apps.get(&id).map_or_else(|| id.to_string(), |(name, _)| name.clone());
+        id.map(name).unwrap_or_default()
+    }
+
+    fn is_tied(&self, id: Option<AppId>) -> bool {
+        id.and_then(|id| self.apps.get(&id)).is_some_and(|(_, tied)| *tied)
     }
 
     pub(crate) fn of_user(&self, id: Option<UserId>) -> String {
@@ -106,7 +118,7 @@ impl CallRow {
             result: result(event),
             took: took(event),
             why: why(event, names),
-            mend: mend(event),
+            mend: mend(event, names),
         }
     }
 
@@ -165,6 +177,9 @@ fn why(event: &AuditEvent, names: &Names) -> String {
             }
         }
         "insufficient_scope" => format!("The app may not use {scope}."),
+        "no_grant" if names.is_tied(event.app) => {
+            format!("The one grant that the app is tied to does not serve {scope}.")
+        }
         "no_grant" => format!("No grant of its user serves {scope}."),
         "needs_consent" => format!("The grant that serves {scope} must be renewed by its user."),
         "unknown_endpoint" => "Keyfob does not know this path.".to_owned(),
@@ -181,9 +196,13 @@ fn why(event: &AuditEvent, names: &Names) -> String {
     }
 }
 
-fn mend(event: &AuditEvent) -> Option<Mend> {
+fn mend(event: &AuditEvent, names: &Names) -> Option<Mend> {
     let scope = event.scope?;
     match &*event.decision {
+        // Another grant would not help it.
+        "no_grant" if names.is_tied(event.app) => {
+            event.app.map(|app| Mend { path: format!("/apps/{app}"), words: "Look at the app" })
+        }
         "no_grant" => Some(Mend { path: format!("/connect?scope={scope}&next=/live"), words: "Grant it" }),
         "needs_consent" => Some(Mend { path: "/".to_owned(), words: "Renew it" }),
         "insufficient_scope" => {

@@ -60,7 +60,8 @@ async fn find(visit: &SignedIn, id: &str) -> Result<Grant, Refused> {
 }
 
 async fn page_of(visit: &SignedIn, grant: &Grant, scope: Field) -> Result<GrantPage, Refused> {
-    let filter = AppFilter { user: Some(visit.user.id), limit: 500, ..AppFilter::default() };
+    let filter =
+        AppFilter { user: Some(visit.user.id), live: true, newest_first: true, limit: 500, ..AppFilter::default() };
     let mut apps = visit.web.broker.list_apps(&filter).await?;
     apps.retain(|record| record.app.reaches(grant));
     let known = grant.scopes_requested.union(grant.scopes_granted);

@@ -1,6 +1,7 @@
 //! `/`: whether everything is all right, and who has been using the cars' data. What needs doing comes first.
 
 use std::cmp::Reverse;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use askama::Template;
@@ -14,7 +15,7 @@ use super::frame::{Frame, Section, Tone, page};
 use super::problem::Problem;
 use super::rows::{AppRow, GrantRow};
 use super::visit::SignedIn;
-use crate::broker::{AppFilter, AppRecord, AuditFilter, GrantsAfter};
+use crate::broker::{AppFilter, AppRecord, AuditFilter, Broker, GrantsAfter};
 use crate::domain::audit::kind;
 use crate::domain::grant::{Grant, GrantKind, GrantStatus};
 use crate::domain::time::Timestamp;
@@ -64,35 +65,31 @@ impl Todo {
 pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let (broker, now, user) = (&visit.web.broker, visit.now, visit.user.id);
-    let page_of_grants = GrantsAfter { user: Some(user), limit: ALL, ..GrantsAfter::default() };
+    let page_of_grants =
+        GrantsAfter { user: Some(user), live: true, newest_first: true, limit: ALL, ..GrantsAfter::default() };
     let found = broker.list_grants_after(&page_of_grants).await.map_err(Problem::unavailable)?;
-    let mut grants: Vec<Grant> =
-        found.into_iter().map(|(grant, _)| grant).filter(|grant| grant.status != GrantStatus::Disconnected).collect();
+    let mut grants: Vec<Grant> = found.into_iter().map(|(grant, _)| grant).collect();
     // Those that need their user first, then the newest.
     grants.sort_by_key(|grant| (grant.status != GrantStatus::NeedsConsent, Reverse(grant.id)));
-    let filter = AppFilter { user: Some(user), limit: LOOKED_AT, ..AppFilter::default() };
-    let mut apps = broker.list_apps(&filter).await.map_err(Problem::unavailable)?;
+    let filter =
+        AppFilter { user: Some(user), live: true, newest_first: true, limit: LOOKED_AT, ..AppFilter::default() };
+    let apps = broker.list_apps(&filter).await.map_err(Problem::unavailable)?;
     let mut names = Names::default();
     for record in &apps {
-        names.app(record.app.id, record.app.name.as_str());
+        names.app(&record.app);
     }
-    apps.retain(|record| record.app.revoked_at.is_none());
     let filter = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: CALLS, ..AuditFilter::default() };
     let calls = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
+    for event in &calls {
+        // A revoked app, or an older one.
+        names.learn_app(broker, event).await;
+    }
 
     let activity = match apps.as_slice() {
         [] => None,
         apps => Some(Activity::of(&visit, apps, fields.one("span")).await?),
     };
-    let mut cut_off = Vec::new();
-    for record in &apps {
-        if let Some(tied) = record.app.grant.filter(|id| grants.iter().all(|grant| grant.id != *id))
-            && let Some(grant) = broker.find_grant(tied, Some(user)).await.map_err(Problem::unavailable)?
-            && grant.status == GrantStatus::Disconnected
-        {
-            cut_off.push(of_tied(record, &grant));
-        }
-    }
+    let cut_off = cut_off(broker, &apps, &grants).await?;
     let todos: Vec<Todo> = grants
         .iter()
         .filter_map(|grant| of_grant(grant, now))
@@ -114,9 +111,31 @@ pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<R
     Ok(page(&page_shown))
 }
 
+/// The apps whose calls are refused since the grant that they are tied to is disconnected.
+async fn cut_off(broker: &Broker, apps: &[AppRecord], live: &[Grant]) -> Result<Vec<Todo>, Problem> {
+    let live: HashSet<_> = live.iter().map(|grant| grant.id).collect();
+    let mut tied: Vec<_> = apps.iter().filter_map(|record| record.app.grant).filter(|id| !live.contains(id)).collect();
+    tied.sort_unstable();
+    tied.dedup();
+    let gone: HashMap<_, _> = broker
+        .find_grants(&tied)
+        .await
+        .map_err(Problem::unavailable)?
+        .into_iter()
+        .filter(|grant| grant.status == GrantStatus::Disconnected)
+        .map(|grant| (grant.id, grant))
+        .collect();
+    Ok(apps.iter().filter_map(|record| Some(of_tied(record, gone.get(&record.app.grant?)?))).collect())
+}
+
 fn summary(grants: &[Grant], apps: &[AppRecord], todos: &[Todo]) -> String {
-    let counted = |count: usize, one: &str| if count == 1 { format!("1 {one}") } else { format!("{count} {one}s") };
-    let have = format!("{} and {}", counted(grants.len(), "grant"), counted(apps.len(), "app"));
+    let counted = |count: usize, most: u32, one: &str| match count {
+        1 => format!("1 {one}"),
+        // No more than these were looked at.
+        count if count >= most as usize => format!("{count} {one}s or more"),
+        count => format!("{count} {one}s"),
+    };
+    let have = format!("{} and {}", counted(grants.len(), ALL, "grant"), counted(apps.len(), LOOKED_AT, "app"));
     match todos.len() {
         0 if grants.is_empty() => "Start with a grant; it takes a minute.".to_owned(),
         0 => format!("Everything is in order: {have}."),

@@ -29,6 +29,7 @@ mod web_guard;
 mod web_hang_up;
 mod web_insight;
 mod web_live;
+mod web_many;
 mod web_review;
 mod web_sign_in;
 mod web_trial;

@@ -183,6 +183,10 @@ async fn pages_of_a_long_listing_follow_each_other_and_downloads_hold_all() {
     let second = ada.open("/admin/grants?sort=user&cursor=50").await;
     second.shows("Grant 51").shows("First page");
     assert!(!second.has("Next page"));
+    for path in ["/admin/grants", "/admin/review"] {
+        let beyond = ada.open(&format!("{path}?cursor={}", u32::MAX)).await;
+        assert!(beyond.status == StatusCode::OK && !beyond.has("Next page"), "{path}: {}", beyond.status);
+    }
     assert_eq!(ada.open("/admin/grants.csv").await.body.lines().count(), 53);
 }
 

@@ -104,6 +104,36 @@ async fn a_page_of_apps_holds_what_its_filter_lets_through() {
 }
 
 #[tokio::test]
+async fn pages_of_apps_hold_the_live_ones_first_and_of_either_the_newest_and_each_once() {
+    let shelf = Shelf::new().await;
+    let ada = shelf.put_user("ada", Role::Admin).await;
+    let mut all: Vec<_> = (0..9).map(|n| shelf.app(ada, hash(n))).collect();
+    all.sort_by_key(|new| new.app.id);
+    for (n, new) in all.iter().enumerate() {
+        assert_eq!(shelf.store.keep_app(new).await.unwrap(), Made::Done);
+        if n % 2 == 0 {
+            assert!(shelf.store.revoke_app(new.app.id, None, NOW).await.unwrap());
+        }
+    }
+    let mut expected: Vec<_> = all.iter().map(|new| new.app.id).enumerate().rev().collect();
+    expected.sort_by_key(|(n, _)| n % 2 == 0);
+    let expected: Vec<_> = expected.into_iter().map(|(_, id)| id).collect();
+    for limit in 1..=9 {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let filter = AppFilter { user: Some(ada), newest_first: true, after, limit, ..AppFilter::default() };
+            let page = shelf.store.list_apps(&filter).await.unwrap();
+            let Some(last) = page.last() else { break };
+            after = Some(last.app.id);
+            seen.extend(page.iter().map(|record| record.app.id));
+        }
+        assert_eq!(seen, expected, "{limit} on a page");
+    }
+    let live = AppFilter { live: true, newest_first: true, limit: 9, ..AppFilter::default() };
+    assert_eq!(shelf.store.list_apps(&live).await.unwrap().len(), 4);
+}
+
+#[tokio::test]
 async fn an_admin_key_is_found_while_it_is_live() {
     let shelf = Shelf::new().await;
     let key =

@@ -63,6 +63,8 @@ pub(crate) async fn show(Admin(visit): Admin, RawQuery(raw): RawQuery) -> Result
     let filter = AppFilter {
         user: grant.as_ref().map(|grant| grant.user),
         search: search.clone(),
+        live: grant.is_some(),
+        newest_first: grant.is_some(),
         after: fields.some("cursor").and_then(|id| id.parse().ok()),
         limit: if grant.is_some() { 1_000 } else { PAGE },
         ..AppFilter::default()

@@ -168,7 +168,7 @@ pub(crate) async fn show(Admin(visit): Admin, RawQuery(raw): RawQuery) -> Result
         sorts: sorts.collect(),
         grants: found.iter().map(|listed| Row::of(listed, visit.now)).collect(),
         first: (filter.offset > 0).then(|| kept("")),
-        next: more.then(|| kept(&(filter.offset + PAGE).to_string())),
+        next: more.then(|| kept(&filter.offset.saturating_add(PAGE).to_string())),
     };
     Ok(page(&shown))
 }
