@@ -65,7 +65,7 @@ use crate::domain::id::Id;
 pub use crate::oauth::PastedCheck;
 pub use crate::store::{
     AppFilter, AppRecord, AuditFilter, CallCount, CallsOf, DecisionCount, GrantFilter, GrantSort, GrantsAfter,
-    KeptSession, ListedGrant, Review, ReviewCounts,
+    KeptSession, ListedGrant, Review, ReviewCounts, ToReview,
 };
 use crate::store::{Change, Store, StoreError};
 use crate::telemetry::{Health, Metrics};

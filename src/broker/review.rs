@@ -6,7 +6,7 @@ use super::Broker;
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::time::Timestamp;
 use crate::domain::user::{User, is_unprintable};
-use crate::store::{Review, ReviewCounts, StoreError};
+use crate::store::{Review, StoreError, ToReview};
 
 /// An app that has not called for so long is stale.
 const STALE: Duration = Duration::from_secs(90 * 86_400);
@@ -34,26 +34,27 @@ impl Broker {
         self.clock.now().minus(STALE)
     }
 
-    /// Counts what there is to review.
+    /// What there is to review.
     ///
     /// # Errors
     /// [`StoreError`]
-    pub async fn count_for_review(&self) -> Result<ReviewCounts, StoreError> {
-        self.store.count_for_review(self.stale_before()).await
+    pub async fn to_review(&self) -> Result<ToReview, StoreError> {
+        self.store.to_review(self.stale_before()).await
     }
 
     /// Keeps that somebody has reviewed what they `saw`.
     ///
     /// # Errors
     /// [`ReviewRefusal`]
-    pub async fn sign_off_review(&self, by: &User, saw: ReviewCounts, remark: &str) -> Result<(), ReviewRefusal> {
+    pub async fn sign_off_review(&self, by: &User, saw: &ToReview, remark: &str) -> Result<(), ReviewRefusal> {
         let remark = remark.trim().replace("\r\n", "\n");
         if remark.chars().count() > LONGEST_REMARK || remark.chars().any(|c| is_unprintable(c) && c != '\n') {
             return Err(ReviewRefusal::BadRemark);
         }
-        if self.count_for_review().await? != saw {
+        if self.to_review().await? != *saw {
             return Err(ReviewRefusal::Changed);
         }
+        let saw = saw.counts;
         let now = self.clock.now();
         self.store.keep_review(by.id, now, saw, &remark).await?;
         let words = format!("{} grants, {} with unused scopes, {} stale apps", saw.grants, saw.unused, saw.stale);

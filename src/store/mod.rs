@@ -42,7 +42,7 @@ pub use listing::{GrantFilter, GrantSort, GrantsAfter, ListedGrant};
 pub use live::Live;
 pub use notices::{Claim, Notice, NoticeAnswer};
 pub use refresh::{DueGrant, LeaseAnswer, LeaseMark, OpenSpending, ProcessId, RefreshRow, SpendAnswer, Unfinished};
-pub use reviews::{Review, ReviewCounts};
+pub use reviews::{Review, ReviewCounts, ToReview};
 pub use sealed::{MasterKeyId, Resealed, SealedUnder};
 pub use sessions::KeptSession;
 pub use trail::{AuditFilter, AuditPage};

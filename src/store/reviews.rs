@@ -1,7 +1,11 @@
 //! Reviews of who granted what: what there is to review, and the reviews that were signed off.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::columns::{Columns, key};
 use super::{Result, Store};
+use crate::domain::app::KeyHash;
 use crate::domain::id::UserId;
 use crate::domain::time::Timestamp;
 
@@ -14,6 +18,15 @@ pub struct ReviewCounts {
     pub unused: i64,
     /// Live apps that have not called for long.
     pub stale: i64,
+}
+
+/// What a reviewer looks at.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToReview {
+    /// How much it is.
+    pub counts: ReviewCounts,
+    /// A digest of which grants are live and which apps are stale, with the scopes that each has.
+    pub digest: String,
 }
 
 /// A review that was signed off.
@@ -30,21 +43,27 @@ pub struct Review {
 }
 
 impl Store {
-    /// Counts what there is to review; apps are stale that have not called since `before`, or were made before it and
+    /// What there is to review; apps are stale that have not called since `before`, or were made before it and
     /// never did.
     ///
     /// # Errors
     /// [`super::StoreError`]
-    pub async fn count_for_review(&self, before: Timestamp) -> Result<ReviewCounts> {
+    pub async fn to_review(&self, before: Timestamp) -> Result<ToReview> {
         let row = sqlx::query(
             "SELECT (SELECT count(*) FROM grants WHERE status <> 'disconnected') AS grants, \
-             (SELECT count(*) FROM grants WHERE status <> 'disconnected' AND (scopes_granted & ~scopes_used = 0) = 0) AS unused, \
-             (SELECT count(*) FROM apps WHERE revoked_at IS NULL AND coalesce(last_used_at, created_at) < $1) AS stale",
+             (SELECT count(*) FROM grants WHERE status <> 'disconnected' AND (scopes_granted & ~scopes_used & 31 = 0) = 0) AS unused, \
+             (SELECT count(*) FROM apps WHERE revoked_at IS NULL AND coalesce(last_used_at, created_at) < $1) AS stale, \
+             (SELECT group_concat(hex(id) || scopes_granted ORDER BY id) FROM grants WHERE status <> 'disconnected') AS which_grants, \
+             (SELECT group_concat(hex(id) || scopes ORDER BY id) FROM apps WHERE revoked_at IS NULL AND coalesce(last_used_at, created_at) < $1) AS which_apps",
         )
         .bind(before.millis())
         .fetch_one(&self.read)
         .await?;
-        counts(&Columns(&row))
+        let row = Columns(&row);
+        let which = |column| row.text_or_none(column).map(Option::unwrap_or_default);
+        let all = format!("{} {}", which("which_grants")?, which("which_apps")?);
+        let digest = URL_SAFE_NO_PAD.encode(KeyHash::of(all.as_bytes()).as_bytes());
+        Ok(ToReview { counts: counts(&row)?, digest })
     }
 
     /// Keeps a review.

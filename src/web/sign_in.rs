@@ -126,7 +126,8 @@ pub(crate) fn refused(refusal: SignInRefusal) -> Result<(StatusCode, Option<u64>
     }
 }
 
-fn later(mut response: Response, wait: Option<u64>) -> Response {
+/// Says when to try again.
+pub(crate) fn later(mut response: Response, wait: Option<u64>) -> Response {
     if let Some(seconds) = wait {
         response.headers_mut().insert(RETRY_AFTER, seconds.into());
     }
