@@ -21,7 +21,18 @@
   };
   document.querySelectorAll('time[datetime]').forEach(localize);
 
-  // Copy buttons. The text is also selectable by hand.
+  // Words for those who hear the page rather than see it.
+  var quiet = function (kind, words) {
+    var node = document.createElement(kind);
+    node.className = 'sr-only';
+    node.textContent = words;
+    return node;
+  };
+
+  // Copy buttons. The text is also selectable by hand. That it was copied is seen on the button, and said.
+  var copied = quiet('p', '');
+  copied.setAttribute('role', 'status');
+  if (document.querySelector('button[data-copy]')) { document.querySelector('main').append(copied); }
   document.addEventListener('click', function (event) {
     var button = event.target.closest('button[data-copy]');
     if (!button) { return; }
@@ -31,7 +42,8 @@
       var word = button.querySelector('span');
       var before = word.textContent;
       word.textContent = 'Copied';
-      setTimeout(function () { word.textContent = before; }, 1600);
+      copied.textContent = 'Copied';
+      setTimeout(function () { word.textContent = before; copied.textContent = ''; }, 1600);
     });
   });
 
@@ -108,7 +120,7 @@
       time.dateTime = call.at;
       localize(time);
       var way = row.querySelector('a');
-      if (way && call.mend) { way.href = live.dataset.base + call.mend.path; way.textContent = call.mend.words; }
+      if (way && call.mend) { way.href = live.dataset.base + call.mend.path; way.textContent = call.mend.words; way.append(quiet('span', ': ' + call.what)); }
       else if (way) { way.remove(); }
       add(row);
     });

@@ -97,6 +97,8 @@ pub(crate) struct CallRow {
     pub(crate) why: String,
     /// Where its user can mend a refusal.
     pub(crate) mend: Option<Mend>,
+    /// Which scope for which app, for those who hear that way without the row around it.
+    pub(crate) what: String,
 }
 
 /// The way to what mends a refusal.
@@ -119,6 +121,7 @@ impl CallRow {
             took: took(event),
             why: why(event, names),
             mend: mend(event, names),
+            what: format!("{} for {}", event.scope.map(ScopeSet::of).unwrap_or_default(), names.of_app(event.app)),
         }
     }
 
@@ -153,6 +156,7 @@ impl CallRow {
             "result": self.result,
             "took": self.took,
             "why": self.why,
+            "what": self.what,
             "mend": mend.map(|mend| serde_json::json!({ "path": mend.path, "words": mend.words })),
         })
     }

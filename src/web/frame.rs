@@ -177,7 +177,13 @@ pub(crate) fn page(template: &impl Template) -> Response {
 /// A page as a response with another status.
 pub(crate) fn page_with(status: StatusCode, template: &impl Template) -> Response {
     match template.render() {
-        Ok(html) => (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], Body::from(html)).into_response(),
+        Ok(mut html) => {
+            // The title is what is heard first of a page.
+            if status.is_client_error() {
+                html = html.replacen("<title>", "<title>Error: ", 1);
+            }
+            (status, [(CONTENT_TYPE, "text/html; charset=utf-8")], Body::from(html)).into_response()
+        }
         Err(error) => {
             tracing::error!(error.cause = %error, "A page's template failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

@@ -96,31 +96,120 @@ export async function furnish(browser, demo) {
       'not-found': '/nothing',
     },
     acts: {
-      'app-made': (at) => makeApp(at, demo, 'Shown once', ['vehicles', 'mcp:use']),
+      'app-made': (at) => makeApp(at, demo, `Shown once ${made += 1}`, ['vehicles', 'mcp:use']),
       'connect-error': async (at) => {
         await at.goto(`${demo.web}/connect`);
         for (const box of await at.locator('input[name="scope"]').all()) { await box.uncheck(); }
-        await at.getByRole('button', { name: 'Continue to Teslascope' }).click();
+        await press(at, 'Continue to Teslascope');
       },
       'app-error': async (at) => {
         await at.goto(`${demo.web}/apps/new`);
         await at.getByLabel('Name', { exact: true }).fill('Faulty');
         await at.getByLabel('Key valid for').fill('soon');
-        await at.getByRole('button', { name: 'Make app' }).click();
+        await press(at, 'Make app');
       },
       tried: async (at) => {
         await at.goto(demo.web + app);
-        await at.getByRole('button', { name: 'Make the call' }).click();
+        await press(at, 'Make the call');
         await at.getByText('Teslascope answered.').waitFor();
       },
       'tried-refused': async (at) => {
         await at.goto(demo.web + app);
         await at.getByLabel('Path').fill('/api/account');
-        await at.getByRole('button', { name: 'Make the call' }).click();
+        await press(at, 'Make the call');
         await at.getByText('insufficient_scope.').waitFor();
       },
       denied: (at) => connect(at, demo, ['tesla-accounts'], 'Denied', 'Cancel'),
       'empty-filter': (at) => at.goto(`${demo.web}/admin/grants?user=grace`),
+    },
+    rare: rare(demo, { app, grant }),
+  };
+}
+
+let made = 0;
+
+/// Presses a button and waits for the page that it leads to.
+async function press(at, name) {
+  const there = at.waitForEvent('load');
+  await at.getByRole('button', { name }).click();
+  await there;
+}
+
+/// What is seldom seen: every form with what is wrong in it, pages that are shown once, and pages of somebody else.
+/// In this order: the last ones leave the session.
+function rare(demo, { app, grant }) {
+  const go = (at, path) => at.goto(demo.web + path);
+  /// Presses a button whatever the browser itself would say against it.
+  const send = async (at, name) => {
+    await at.evaluate(() => document.querySelectorAll('form').forEach((form) => { form.noValidate = true; }));
+    await press(at, name);
+  };
+  const invite = async (at) => {
+    await go(at, '/admin/users');
+    made += 1;
+    await at.getByLabel('User name').fill(`guest-${made}`);
+    await press(at, 'Add user');
+    return at.locator('#link').textContent();
+  };
+  const another = async (at) => {
+    await at.context().clearCookies();
+    await go(at, '/sign-in');
+    await at.getByLabel('User name').fill('grace');
+    await at.getByLabel('Password').fill('a password for tests');
+    await press(at, 'Sign in');
+    await at.waitForURL(`${demo.web}/`);
+  };
+  return {
+    'app-more-error': async (at) => { await go(at, '/apps/new'); await at.getByText('More settings').click(); await at.getByLabel('Most calls').fill('many'); await send(at, 'Make app'); },
+    'app-roll-error': async (at) => { await go(at, app); await at.getByLabel('The old key stays valid for').fill('soon'); await press(at, 'Roll key'); },
+    'app-scopes-error': async (at) => {
+      await go(at, app);
+      await at.getByText('Change what it may do').click();
+      for (const box of await at.locator('input[name="scope"]:checked').all()) { await box.uncheck(); }
+      await press(at, 'Save');
+    },
+    'tried-error': async (at) => { await go(at, app); await at.getByLabel('Path').fill('vehicles'); await press(at, 'Make the call'); },
+    'app-rolled': async (at) => { await makeApp(at, demo, `Rolled ${made += 1}`, ['vehicles']); await at.getByRole('link', { name: 'To the app' }).click(); await press(at, 'Roll key'); await at.getByText('is rolled').first().waitFor(); },
+    'app-revoked': async (at) => {
+      await makeApp(at, demo, `Revoked ${made += 1}`, ['vehicles']);
+      await at.getByRole('link', { name: 'To the app' }).click();
+      await at.getByText('Revoke this app').click();
+      await press(at, 'Revoke');
+      await at.getByText('is cut off').waitFor();
+    },
+    'grant-error': async (at) => { await go(at, grant); await press(at, 'Add the ticked scopes'); },
+    'connect-unfinished': async (at) => {
+      await go(at, '/connect');
+      await at.locator('input[value="tesla-accounts"]').check();
+      await press(at, 'Continue to Teslascope');
+      await go(at, '/connect');
+      await at.getByText('did not come back').waitFor();
+    },
+    'token-error': async (at) => { await go(at, '/connect/token'); await at.getByLabel('Token or key').fill('no token'); await press(at, 'Save token'); },
+    'token-kind-error': async (at) => {
+      await go(at, '/connect/token');
+      await at.evaluate(() => document.querySelectorAll('[name="kind"]').forEach((one) => { one.checked = false; }));
+      await send(at, 'Save token');
+    },
+    'account-error': async (at) => { await go(at, '/account'); await at.getByLabel('Password until now').fill(demo.password); await at.getByLabel('New password').fill('password'); await press(at, 'Change password'); },
+    'callback-refused': (at) => go(at, '/oauth/callback?code=x&state=y'),
+    'admin-users-error': async (at) => { await go(at, '/admin/users'); await at.getByLabel('User name').fill('grace'); await press(at, 'Add user'); },
+    'admin-keys-error': async (at) => { await go(at, '/admin/keys'); await send(at, 'Make admin key'); },
+    'admin-key-made': async (at) => { await go(at, '/admin/keys'); made += 1; await at.getByLabel('Name of a new admin key').fill(`Backup ${made}`); await press(at, 'Make admin key'); },
+    'admin-grants-error': (at) => go(at, '/admin/grants?user=no%20name&scope=none&status=none'),
+    'admin-audit-error': (at) => go(at, '/admin/audit?user=no%20name&app=none&since=soon'),
+    invited: invite,
+    invitation: async (at) => { await at.goto(await invite(at)); },
+    'invitation-error': async (at) => { await at.goto(await invite(at)); await at.getByLabel('Password').fill('password'); await press(at, 'Set the password'); },
+    'home-empty': another,
+    'apps-empty': async (at) => { await another(at); await go(at, '/apps'); },
+    forbidden: async (at) => { await another(at); await go(at, '/admin/grants'); },
+    'sign-in-error': async (at) => {
+      await at.context().clearCookies();
+      await go(at, '/sign-in');
+      await at.getByLabel('User name').fill('nobody');
+      await at.getByLabel('Password').fill('not the password');
+      await press(at, 'Sign in');
     },
   };
 }
