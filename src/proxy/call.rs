@@ -235,22 +235,28 @@ impl Desk {
         if body.size_hint().lower() > self.max_body {
             return Err(Refusal::TooLarge { limit: self.max_body });
         }
-        let chosen = if let Ok(chosen) = self.choose(&permit) {
-            chosen
-        } else {
+        let mut chosen = self.choose(&permit);
+        if chosen.is_err() {
             // The user may have just granted it by way of another process.
             Box::pin(self.broker.look_again()).await;
-            self.choose(&permit)?
-        };
-        if let (Some(event), Some(chosen)) = (ending.event(), &chosen) {
-            event.grant = Some(chosen.grant());
+            chosen = self.choose(&permit);
         }
+        if let Some(event) = ending.event() {
+            event.grant = match &chosen {
+                Ok(chosen) => chosen.as_ref().map(Chosen::grant),
+                // The one that its user must renew.
+                Err(Refusal::NeedsConsent { grant, .. }) => Some(*grant),
+                Err(_) => None,
+            };
+        }
+        let chosen = chosen?;
         Ok(Allowed { permit, query, chosen, running })
     }
 
     fn choose(&self, permit: &Permit) -> Result<Option<Chosen>, Refusal> {
         self.broker.choose(permit).map_err(|refusal| match refusal {
             GrantRefusal::NeedsConsent { grant, reason } => Refusal::NeedsConsent {
+                grant,
                 reason: reason.as_str(),
                 consent_url: format!("{}/grants/{grant}", self.public_url),
             },
@@ -264,7 +270,9 @@ impl Desk {
         let (url, app) = (&self.public_url, permit.app());
         let consent_url = match app.grant {
             // Another grant would not serve an app that is tied to this one.
-            Some(grant) if self.broker.directory().find_grant(grant).is_some() => format!("{url}/grants/{grant}"),
+            Some(grant) if !make_narrower && self.broker.directory().find_grant(grant).is_some() => {
+                format!("{url}/grants/{grant}?scope={scope}")
+            }
             Some(_) => format!("{url}/apps/{}", app.id),
             None => format!("{url}/connect?scope={scope}"),
         };

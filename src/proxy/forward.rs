@@ -37,6 +37,7 @@ impl Desk {
         let bearer = self.broker.wait_for_bearer(chosen).await.map_err(|refusal| match refusal {
             BearerRefusal::RefreshUnavailable { retry_after } => Refusal::RefreshUnavailable(retry_after),
             BearerRefusal::NeedsConsent { reason } => Refusal::NeedsConsent {
+                grant: chosen.grant(),
                 reason: reason.as_str(),
                 consent_url: format!("{}/grants/{}", self.public_url, chosen.grant()),
             },

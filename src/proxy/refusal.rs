@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::answer::Answer;
 use super::head::HeadFault;
+use crate::domain::id::GrantId;
 use crate::domain::route::MethodSet;
 use crate::domain::scope::Scope;
 
@@ -49,6 +50,7 @@ pub(super) enum Refusal {
         consent_url: String,
     },
     NeedsConsent {
+        grant: GrantId,
         reason: &'static str,
         consent_url: String,
     },
@@ -166,6 +168,9 @@ impl Refusal {
             Self::NoGrant { scope, make_narrower: false, .. } => {
                 format!("Have the user grant the scope {scope} at the address in consent_url.")
             }
+            Self::NoGrant { make_narrower: true, tied: true, .. } => {
+                "This app is tied to one grant, which holds more than the app may use. Have the user allow the app the rest of it, or make an app that is tied to a narrower grant, at the address in consent_url.".into()
+            }
             Self::NoGrant { make_narrower: true, .. } => {
                 "Have the user make a narrower grant, one that holds no scope that this app lacks, at the address in consent_url.".into()
             }
@@ -225,7 +230,7 @@ impl Refusal {
                 problem["scope"] = json!(scope);
                 problem["consent_url"] = json!(consent_url);
             }
-            Self::NeedsConsent { reason, consent_url } => {
+            Self::NeedsConsent { reason, consent_url, .. } => {
                 problem["reason"] = json!(reason);
                 problem["consent_url"] = json!(consent_url);
             }

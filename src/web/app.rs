@@ -15,14 +15,15 @@ use super::moment::Moment;
 use super::problem::Problem;
 use super::rows::AppRow;
 use super::scopes::{ScopeRow, rows, ticked};
-use super::site::local_path;
+use super::site::with_next;
 use super::trial::Trial;
 use super::visit::{Posted, Refused, SignedIn};
 use crate::broker::{AppError, AppRecord, AuditFilter};
+use crate::domain::app::App;
 use crate::domain::audit::kind;
-use crate::domain::grant::GrantStatus;
+use crate::domain::grant::{Grant, GrantStatus};
 use crate::domain::id::AppId;
-use crate::domain::scope::ScopeSet;
+use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::{format_span, parse_span};
 
 #[derive(Template)]
@@ -35,6 +36,8 @@ struct AppPage {
     unused: ScopeSet,
     can_drop: bool,
     tied: Option<Tied>,
+    /// Where a new app like it is made.
+    anew: String,
     rate: Option<String>,
     query_key: bool,
     created: Moment,
@@ -65,8 +68,64 @@ impl May {
 struct Tied {
     id: String,
     label: String,
+    held: ScopeSet,
     /// Whether it was ended, so that no call of the app is served.
     gone: bool,
+    /// Of what it holds, what the app may not use: the provider's MCP server serves the app only without such.
+    beside: ScopeSet,
+    /// Where it can be widened by what the app lacks and somebody came for.
+    widen: Option<String>,
+}
+
+impl Tied {
+    fn of(grant: &Grant, app: &App) -> Self {
+        let beside = grant.scopes_granted.minus(app.scopes).intersection(ScopeSet::ALL);
+        Self {
+            id: grant.id.to_string(),
+            label: grant.label.to_string(),
+            held: grant.scopes_granted,
+            gone: grant.status == GrantStatus::Disconnected,
+            beside: if app.scopes.contains(Scope::McpUse) { beside } else { ScopeSet::EMPTY },
+            widen: None,
+        }
+    }
+}
+
+impl AppPage {
+    /// The page with what the app shall be allowed, ticked; and the way to the grant that it is tied to where that holds too little.
+    fn ticking(mut self, wanted: ScopeSet, may: May) -> Self {
+        if let Some(tied) = self.tied.as_mut().filter(|tied| !tied.gone && may.open) {
+            let lacks = wanted.minus(tied.held);
+            let mut query = url::form_urlencoded::Serializer::new(String::new());
+            query.extend_pairs(lacks.iter().map(|scope| ("scope", scope.as_str())));
+            let back = again(&self.app.id, wanted, may.next.as_deref());
+            let path = format!("/grants/{}?{}", tied.id, query.finish());
+            tied.widen = (!lacks.is_empty()).then(|| with_next(path, Some(&back)));
+        }
+        self.may = may;
+        self
+    }
+}
+
+/// The page of an app, with what is ticked and where to go to afterwards.
+fn again(id: &str, wanted: ScopeSet, next: Option<&str>) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(wanted.iter().map(|scope| ("ticked", scope.as_str())));
+    with_next(format!("/apps/{id}?{}", query.finish()), next)
+}
+
+/// The form for a new app like this one, tied to no grant.
+fn anew(app: &App) -> String {
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.append_pair("name", app.name.as_str());
+    query.extend_pairs(app.scopes.iter().map(|scope| ("scope", scope.as_str())));
+    if let Some(rate) = app.rate {
+        query.append_pair("rate", &rate.to_string());
+    }
+    if app.query_key {
+        query.append_pair("query_key", "yes");
+    }
+    format!("/apps/new?{}", query.finish())
 }
 
 impl From<AppError> for Refused {
@@ -96,7 +155,7 @@ async fn page_of(visit: &SignedIn, record: AppRecord, overlap: Field) -> Result<
     let filter = AuditFilter { app: Some(app.id), kind: Some(kind::CALL), limit: 25, ..AuditFilter::default() };
     let events = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
     let mut names = Names::default();
-    names.app(app);
+    names.app(broker, app);
     let unused = app.scopes.minus(record.scopes_used);
     Ok(AppPage {
         frame: visit.frame(Section::Apps),
@@ -104,11 +163,8 @@ async fn page_of(visit: &SignedIn, record: AppRecord, overlap: Field) -> Result<
         used: record.scopes_used,
         unused,
         can_drop: unused != app.scopes,
-        tied: tied.map(|grant| Tied {
-            id: grant.id.to_string(),
-            label: grant.label.to_string(),
-            gone: grant.status == GrantStatus::Disconnected,
-        }),
+        tied: tied.map(|grant| Tied::of(&grant, app)),
+        anew: anew(app),
         rate: app.rate.map(|rate| rate.to_string()),
         query_key: app.query_key,
         created: Moment::of(app.created_at, now),
@@ -126,7 +182,8 @@ fn overlap_field() -> Field {
     Field::with("overlap", "24h")
 }
 
-/// `GET /apps/{id}`; the query may name a scope that was missed, which is then ticked to be allowed.
+/// `GET /apps/{id}`; the query may name a `scope` that was missed, which is then ticked to be allowed; or all that were `ticked`
+/// before the password was asked for, and no others.
 pub(crate) async fn show(
     visit: SignedIn,
     Path(id): Path<String>,
@@ -135,15 +192,11 @@ pub(crate) async fn show(
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let (_, record) = find(&visit, &id).await?;
     let missed = ticked(fields.all("scope")).unwrap_or_default();
-    let wanted = record.app.scopes.union(missed);
+    let before = ticked(fields.all("ticked")).unwrap_or_default();
+    let wanted = if before.is_empty() { record.app.scopes.union(missed) } else { before };
     let page = page_of(&visit, record, overlap_field()).await?;
-    let may = May { open: !missed.is_empty(), next: next(&fields), ..May::of(wanted) };
-    Ok(page_with(StatusCode::OK, &AppPage { may, ..page }))
-}
-
-/// Where a refusal was met that this page mends.
-fn next(fields: &Fields) -> Option<String> {
-    fields.some("next").and_then(local_path).map(str::to_owned)
+    let may = May { open: !missed.is_empty() || !before.is_empty(), next: fields.next(), ..May::of(wanted) };
+    Ok(page_with(StatusCode::OK, &page.ticking(wanted, may)))
 }
 
 /// `POST /apps/{id}/allow`: what the app may do from now on. Whoever gives it more shows their password first.
@@ -155,15 +208,14 @@ pub(crate) async fn allow(
     let chosen = ticked(fields.all("scope"));
     let wanted = chosen.clone().unwrap_or_default();
     if !wanted.is_subset_of(record.app.scopes) {
-        let names: Vec<_> = wanted.iter().map(|scope| format!("&scope={scope}")).collect();
-        visit.fresh_or(&format!("/apps/{id}?{}", names.concat().trim_start_matches('&')))?;
+        visit.fresh_or(&again(&id.to_string(), wanted, fields.next().as_deref()))?;
     }
     let refusal = match chosen {
         Err(error) => error,
         Ok(scopes) => match visit.web.broker.set_app_scopes(id, Some(visit.user.id), scopes).await {
             Ok(()) => {
                 visit.tell(Notice::new(Tone::Good, format!("“{}” may now use: {scopes}.", record.app.name))).await?;
-                return Ok(visit.to(&next(&fields).unwrap_or_else(|| format!("/apps/{id}"))));
+                return Ok(visit.to(&fields.next().unwrap_or_else(|| format!("/apps/{id}"))));
             }
             Err(refusal @ (AppError::NoScope | AppError::GrantTooNarrow(_) | AppError::NoSuchGrant)) => {
                 refusal.to_string()
@@ -173,8 +225,8 @@ pub(crate) async fn allow(
     };
     let page = page_of(&visit, record, overlap_field()).await?;
     let scope = Field::empty("scope").wrong(refusal);
-    let page = AppPage { may: May { open: true, scope, next: next(&fields), ..May::of(wanted) }, ..page };
-    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page))
+    let may = May { open: true, scope, next: fields.next(), ..May::of(wanted) };
+    Ok(page_with(StatusCode::UNPROCESSABLE_ENTITY, &page.ticking(wanted, may)))
 }
 
 /// `POST /apps/{id}/try`: one reading call as the app, and what came back.

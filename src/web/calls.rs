@@ -17,15 +17,23 @@ const MOST_NAMES: usize = 2_000;
 /// Names of what events point to. What is not in it is shown by its id.
 #[derive(Default)]
 pub(crate) struct Names {
-    /// With whether it is tied to one grant.
-    apps: HashMap<AppId, (String, bool)>,
+    apps: HashMap<AppId, NamedApp>,
     users: HashMap<UserId, String>,
     grants: HashMap<GrantId, String>,
 }
 
+struct NamedApp {
+    name: String,
+    /// The one grant that it is tied to.
+    grant: Option<GrantId>,
+    /// What that grant holds; nothing once it has ended.
+    held: Option<ScopeSet>,
+}
+
 impl Names {
-    pub(crate) fn app(&mut self, app: &App) {
-        self.apps.insert(app.id, (app.name.to_string(), app.grant.is_some()));
+    pub(crate) fn app(&mut self, broker: &Broker, app: &App) {
+        let held = app.grant.and_then(|id| held(broker, id));
+        self.apps.insert(app.id, NamedApp { name: app.name.to_string(), grant: app.grant, held });
     }
 
     pub(crate) fn user(&mut self, id: UserId, name: &str) {
@@ -55,22 +63,25 @@ impl Names {
         }
     }
 
-    /// Looks up the app of an event that is not known yet.
+    /// Looks up the app of an event that is not known yet, and what the grant holds that it is tied to.
     pub(crate) async fn learn_app(&mut self, broker: &Broker, event: &AuditEvent) {
-        if let Some(id) = event.app.filter(|id| !self.apps.contains_key(id))
-            && let Ok(record) = broker.find_app(id, None).await
-        {
-            self.app(&record.app);
+        let Some(id) = event.app else { return };
+        if let Some(app) = self.apps.get_mut(&id) {
+            app.held = app.grant.and_then(|id| held(broker, id));
+        } else if let Ok(record) = broker.find_app(id, None).await {
+            self.app(broker, &record.app);
         }
     }
 
     pub(crate) fn of_app(&self, id: Option<AppId>) -> String {
-        let name = |id| self.apps.get(&id).map_or_else(|| id.to_string(), |(name, _)| name.clone());
+        let name = |id| self.apps.get(&id).map_or_else(|| id.to_string(), |app| app.name.clone());
         id.map(name).unwrap_or_default()
     }
 
-    fn is_tied(&self, id: Option<AppId>) -> bool {
-        id.and_then(|id| self.apps.get(&id)).is_some_and(|(_, tied)| *tied)
+    /// Of an app that is tied to one grant: that grant, and what it holds.
+    fn tied(&self, id: Option<AppId>) -> Option<(GrantId, Option<ScopeSet>)> {
+        let app = self.apps.get(&id?)?;
+        Some((app.grant?, app.held))
     }
 
     pub(crate) fn of_user(&self, id: Option<UserId>) -> String {
@@ -80,6 +91,11 @@ impl Names {
     pub(crate) fn of_grant(&self, id: Option<GrantId>) -> String {
         id.map(|id| self.grants.get(&id).cloned().unwrap_or_else(|| id.to_string())).unwrap_or_default()
     }
+}
+
+/// What a grant holds, by memory; nothing once it has ended.
+fn held(broker: &Broker, id: GrantId) -> Option<ScopeSet> {
+    broker.directory().find_grant(id).map(|cell| cell.state().grant.scopes_granted)
 }
 
 /// A call in a list.
@@ -181,10 +197,13 @@ fn why(event: &AuditEvent, names: &Names) -> String {
             }
         }
         "insufficient_scope" => format!("The app may not use {scope}."),
-        "no_grant" if names.is_tied(event.app) => {
+        "no_grant" if names.tied(event.app).is_some() => {
             format!("The one grant that the app is tied to does not serve {scope}.")
         }
         "no_grant" => format!("No grant of its user serves {scope}."),
+        "needs_consent" if event.grant.is_some() => {
+            format!("The grant “{}”, which serves {scope}, must be renewed by its user.", names.of_grant(event.grant))
+        }
         "needs_consent" => format!("The grant that serves {scope} must be renewed by its user."),
         "unknown_endpoint" => "Keyfob does not know this path.".to_owned(),
         "method_not_allowed" => "The path does not take this method.".to_owned(),
@@ -200,18 +219,23 @@ fn why(event: &AuditEvent, names: &Names) -> String {
     }
 }
 
+/// The page that mends it, which brings its user back.
 fn mend(event: &AuditEvent, names: &Names) -> Option<Mend> {
     let scope = event.scope?;
+    let way = |path: String, words| Some(Mend { path, words });
     match &*event.decision {
-        // Another grant would not help it.
-        "no_grant" if names.is_tied(event.app) => {
-            event.app.map(|app| Mend { path: format!("/apps/{app}"), words: "Look at the app" })
+        "no_grant" => match (event.app, names.tied(event.app)) {
+            (Some(_), Some((grant, Some(held)))) if !held.contains(scope) => {
+                way(format!("/grants/{grant}?scope={scope}&next=/live"), "Widen its grant")
+            }
+            // Another grant would not help it, nor would more of this one.
+            (Some(app), Some(_)) => way(format!("/apps/{app}"), "Look at the app"),
+            _ => way(format!("/connect?scope={scope}&next=/live"), "Grant it"),
+        },
+        "needs_consent" => {
+            way(event.grant.map_or_else(|| "/".to_owned(), |grant| format!("/grants/{grant}?next=/live")), "Renew it")
         }
-        "no_grant" => Some(Mend { path: format!("/connect?scope={scope}&next=/live"), words: "Grant it" }),
-        "needs_consent" => Some(Mend { path: "/".to_owned(), words: "Renew it" }),
-        "insufficient_scope" => {
-            event.app.map(|app| Mend { path: format!("/apps/{app}?scope={scope}&next=/live"), words: "Allow it" })
-        }
+        "insufficient_scope" => way(format!("/apps/{}?scope={scope}&next=/live", event.app?), "Allow it"),
         _ => None,
     }
 }

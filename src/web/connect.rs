@@ -11,7 +11,6 @@ use super::guard::{FormsGoTo, see_other};
 use super::moment::Moment;
 use super::problem::Problem;
 use super::scopes::{ScopeRow, rows, ticked};
-use super::site::local_path;
 use super::visit::{Posted, Refused, SignedIn, Visit};
 use crate::broker::{AuthorizationWish, BeginError, CompleteError, Completed};
 use crate::domain::scope::{Scope, ScopeSet};
@@ -48,7 +47,7 @@ impl ConnectPage {
             controls: ScopeRow::of(Scope::Controls, ticked, ScopeSet::EMPTY),
             label: Field::with("label", fields.one("label").trim()),
             asked: words(ticked),
-            next: next(fields),
+            next: fields.next(),
         })
     }
 
@@ -68,11 +67,6 @@ pub(crate) async fn to_provider(visit: &SignedIn, mut response: Response) -> Res
 
 fn words(scopes: ScopeSet) -> String {
     if scopes.is_empty() { "nothing yet".to_owned() } else { scopes.to_string().replace(' ', ", ") }
-}
-
-/// Where a refusal was met that this grant mends.
-fn next(fields: &Fields) -> Option<String> {
-    fields.some("next").and_then(local_path).map(str::to_owned)
 }
 
 /// `GET /connect`; the query may tick scopes and name the grant.
@@ -97,7 +91,7 @@ pub(crate) async fn begin(Posted { visit, fields }: Posted<SignedIn>) -> Result<
             return Ok(page.respond(&visit, StatusCode::BAD_REQUEST).await);
         }
     };
-    let (now, then) = if fields.has("split") { split(scopes) } else { (scopes, next(&fields)) };
+    let (now, then) = if fields.has("split") { split(scopes) } else { (scopes, fields.next()) };
     let wish = AuthorizationWish {
         user: visit.user.id,
         browser: visit.browser(),

@@ -8,6 +8,7 @@ use http::header::CONTENT_TYPE;
 use zeroize::Zeroizing;
 
 use super::problem::Problem;
+use super::site::local_path;
 
 /// No form of ours is larger; a pasted token may take up to 16 KiB.
 const MAX_FORM: usize = 64 * 1024;
@@ -50,6 +51,11 @@ impl Fields {
     /// Every value of a name.
     pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(n, _)| n.as_str() == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The page of ours to go back to afterwards, such as where a refusal was met that is mended here.
+    pub(crate) fn next(&self) -> Option<String> {
+        self.some("next").and_then(local_path).map(str::to_owned)
     }
 
     /// Whether a box was ticked or a button pressed.

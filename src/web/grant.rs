@@ -1,12 +1,12 @@
 //! `/grants/{id}`: what was requested, granted and used, and what can be done about it.
 
 use askama::Template;
-use axum::extract::Path;
+use axum::extract::{Path, RawQuery};
 use axum::response::Response;
 use http::StatusCode;
 
 use super::connect::to_provider;
-use super::form::Field;
+use super::form::{Field, Fields};
 use super::frame::{Frame, Notice, Section, Tone, page_with};
 use super::guard::see_other;
 use super::moment::Moment;
@@ -14,6 +14,7 @@ use super::paste;
 use super::problem::Problem;
 use super::rows::{AppRow, GrantRow};
 use super::scopes::{ORDER, ScopeRow, rows, ticked};
+use super::site::with_next;
 use super::visit::{Posted, Refused, SignedIn};
 use crate::broker::{AppFilter, AuthorizationWish, PastedError, RefreshOutcome};
 use crate::domain::grant::{Grant, GrantKind, GrantStatus, ScopesSource};
@@ -40,6 +41,10 @@ struct GrantPage {
     refreshable: bool,
     missing: Vec<ScopeRow>,
     scope: Field,
+    /// The scopes that somebody came for and that a pasted token cannot be given.
+    beyond: Option<ScopeSet>,
+    /// The page of ours to go back to afterwards.
+    next: Option<String>,
     ending: &'static str,
 }
 
@@ -59,7 +64,9 @@ async fn find(visit: &SignedIn, id: &str) -> Result<Grant, Refused> {
     Ok(found.ok_or_else(Problem::not_found)?)
 }
 
-async fn page_of(visit: &SignedIn, grant: &Grant, scope: Field) -> Result<GrantPage, Refused> {
+/// The page of a grant; a refusal that led here has named the `scope` that was missed, which is then ticked to be added.
+async fn page_of(visit: &SignedIn, grant: &Grant, fields: &Fields) -> Result<GrantPage, Refused> {
+    let wanted = ticked(fields.all("scope")).unwrap_or_default().minus(grant.scopes_granted);
     let filter =
         AppFilter { user: Some(visit.user.id), live: true, newest_first: true, limit: 500, ..AppFilter::default() };
     let mut apps = visit.web.broker.list_apps(&filter).await?;
@@ -72,7 +79,7 @@ async fn page_of(visit: &SignedIn, grant: &Grant, scope: Field) -> Result<GrantP
         granted: grant.scopes_granted.contains(scope),
         used: grant.scopes_used.contains(scope),
     });
-    let mut missing = rows(ScopeSet::EMPTY, ScopeSet::EMPTY);
+    let mut missing = rows(wanted, ScopeSet::EMPTY);
     missing.retain(|row| row.name.parse::<Scope>().is_ok_and(|scope| !grant.scopes_granted.contains(scope)));
     let (advice, advice_tone) = advice(grant);
     Ok(GrantPage {
@@ -92,7 +99,9 @@ async fn page_of(visit: &SignedIn, grant: &Grant, scope: Field) -> Result<GrantP
         is_oauth: grant.kind == GrantKind::OAuth,
         refreshable: grant.kind == GrantKind::OAuth && grant.status.is_usable(),
         missing,
-        scope,
+        scope: Field::empty("scope"),
+        beyond: Some(wanted).filter(|wanted| !wanted.is_empty() && grant.kind != GrantKind::OAuth),
+        next: fields.next(),
         ending: ending(grant.kind),
     })
 }
@@ -134,10 +143,15 @@ const fn ending(kind: GrantKind) -> &'static str {
     }
 }
 
-/// `GET /grants/{id}`
-pub(crate) async fn show(visit: SignedIn, Path(id): Path<String>) -> Result<Response, Refused> {
+/// `GET /grants/{id}`; a refusal that led here names the `scope` that was missed, and where to go back to.
+pub(crate) async fn show(
+    visit: SignedIn,
+    Path(id): Path<String>,
+    RawQuery(query): RawQuery,
+) -> Result<Response, Refused> {
+    let fields = Fields::parse(query.unwrap_or_default().as_bytes());
     let grant = find(&visit, &id).await?;
-    let page = page_of(&visit, &grant, Field::empty("scope")).await?;
+    let page = page_of(&visit, &grant, &fields).await?;
     Ok(to_provider(&visit, page_with(StatusCode::OK, &page)).await)
 }
 
@@ -154,9 +168,10 @@ pub(crate) async fn widen(
         scopes => (scopes, StatusCode::BAD_REQUEST),
     };
     match added {
-        Ok(scopes) => ask_again(&visit, &grant, scopes.union(grant.scopes_granted)).await,
+        Ok(scopes) => ask_again(&visit, &grant, scopes.union(grant.scopes_granted), fields.next()).await,
         Err(words) => {
-            let page = page_of(&visit, &grant, Field::empty("scope").wrong(words)).await?;
+            let scope = Field::empty("scope").wrong(words);
+            let page = GrantPage { scope, ..page_of(&visit, &grant, &fields).await? };
             Ok(to_provider(&visit, page_with(status, &page)).await)
         }
     }
@@ -169,28 +184,37 @@ pub(crate) async fn renew(
 ) -> Result<Response, Refused> {
     let grant = find(&visit, &id).await?;
     if grant.kind != GrantKind::OAuth && grant.status != GrantStatus::Disconnected {
-        let notice = match paste::token(&fields) {
-            Err(words) => Notice::new(Tone::Bad, words.to_owned()),
+        let own = format!("/grants/{}", grant.id);
+        let next = fields.next();
+        let (notice, to) = match paste::token(&fields) {
+            Err(words) => (Notice::new(Tone::Bad, words.to_owned()), with_next(own, next.as_deref())),
             Ok(token) => match visit.web.broker.renew_pasted_token(grant.id, visit.user.id, &token).await {
-                Ok((grant, check)) => paste::told(grant.label.as_str(), check),
+                Ok((grant, check)) => (paste::told(grant.label.as_str(), check), next.unwrap_or(own)),
                 Err(PastedError::Storage(cause)) => return Err(Problem::unavailable(cause).into()),
-                Err(refusal) => Notice::new(Tone::Bad, format!("The old token stays. {refusal}")),
+                Err(refusal) => {
+                    (Notice::new(Tone::Bad, format!("The old token stays. {refusal}")), with_next(own, next.as_deref()))
+                }
             },
         };
         visit.tell(notice).await?;
-        return Ok(visit.to(&format!("/grants/{}", grant.id)));
+        return Ok(visit.to(&to));
     }
-    ask_again(&visit, &grant, grant.scopes_requested.union(grant.scopes_granted)).await
+    ask_again(&visit, &grant, grant.scopes_requested.union(grant.scopes_granted), fields.next()).await
 }
 
-async fn ask_again(visit: &SignedIn, grant: &Grant, scopes: ScopeSet) -> Result<Response, Refused> {
+async fn ask_again(
+    visit: &SignedIn,
+    grant: &Grant,
+    scopes: ScopeSet,
+    return_to: Option<String>,
+) -> Result<Response, Refused> {
     let wish = AuthorizationWish {
         user: visit.user.id,
         browser: visit.browser(),
         scopes,
         label: String::new(),
         grant: Some(grant.id),
-        return_to: None,
+        return_to,
     };
     Ok(see_other(visit.web.broker.begin_authorization(wish).await?.as_str()))
 }

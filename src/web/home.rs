@@ -76,7 +76,7 @@ pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<R
     let apps = broker.list_apps(&filter).await.map_err(Problem::unavailable)?;
     let mut names = Names::default();
     for record in &apps {
-        names.app(&record.app);
+        names.app(broker, &record.app);
     }
     let filter = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: CALLS, ..AuditFilter::default() };
     let calls = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;

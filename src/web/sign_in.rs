@@ -10,7 +10,6 @@ use super::form::{Field, Fields};
 use super::frame::{Frame, Notice, Section, Tone, page_with};
 use super::problem::Problem;
 use super::session::Member;
-use super::site::local_path;
 use super::visit::{Posted, Refused, SignedIn, Visit};
 use crate::broker::SignInRefusal;
 use crate::domain::secret::{Password, Secret};
@@ -32,15 +31,10 @@ struct ConfirmPage {
     password: Field,
 }
 
-/// Where to go afterwards: a page here, or home.
-fn next(fields: &Fields) -> Option<String> {
-    fields.some("next").and_then(local_path).map(str::to_owned)
-}
-
 /// `GET /sign-in`
 pub(crate) async fn show(visit: Visit, RawQuery(query): RawQuery) -> Result<Response, Problem> {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let next = next(&fields);
+    let next = fields.next();
     if visit.member.is_some() {
         return Ok(visit.to(next.as_deref().unwrap_or("/")));
     }
@@ -60,7 +54,7 @@ pub(crate) async fn show(visit: Visit, RawQuery(query): RawQuery) -> Result<Resp
 
 /// `POST /sign-in`
 pub(crate) async fn sign_in(Posted { visit, fields }: Posted<Visit>) -> Result<Response, Problem> {
-    let (name, next) = (fields.one("username").trim(), next(&fields));
+    let (name, next) = (fields.one("username").trim(), fields.next());
     let password = Secret::<Password>::new(fields.one("password"));
     let refusal = match visit.web.broker.authenticate(name, password, &visit.source.to_string()).await {
         Ok(user) => {
@@ -91,7 +85,7 @@ pub(crate) async fn sign_out(Posted { visit, .. }: Posted<Visit>) -> Result<Resp
 /// `GET /confirm`
 pub(crate) async fn confirm(visit: SignedIn, RawQuery(query): RawQuery) -> Response {
     let fields = Fields::parse(query.unwrap_or_default().as_bytes());
-    let next = next(&fields).unwrap_or_else(|| "/".to_owned());
+    let next = fields.next().unwrap_or_else(|| "/".to_owned());
     page_with(
         StatusCode::OK,
         &ConfirmPage { frame: visit.frame(Section::Home), next, password: Field::empty("password") },
@@ -100,7 +94,7 @@ pub(crate) async fn confirm(visit: SignedIn, RawQuery(query): RawQuery) -> Respo
 
 /// `POST /confirm`
 pub(crate) async fn confirmed(Posted { visit, fields }: Posted<SignedIn>) -> Result<Response, Refused> {
-    let next = next(&fields).unwrap_or_else(|| "/".to_owned());
+    let next = fields.next().unwrap_or_else(|| "/".to_owned());
     let refusal = match visit.show_password(fields.one("password")).await {
         Ok(()) => {
             Member::prove(&visit.session, visit.now).await.map_err(Problem::unavailable)?;

@@ -110,6 +110,15 @@ pub(crate) fn local_path(text: &str) -> Option<&str> {
     good.then_some(text)
 }
 
+/// A path of our own that remembers where to go back to.
+#[must_use]
+pub(crate) fn with_next(path: String, next: Option<&str>) -> String {
+    let Some(next) = next else { return path };
+    let sign = if path.contains('?') { '&' } else { '?' };
+    let next: String = url::form_urlencoded::byte_serialize(next.as_bytes()).collect();
+    format!("{path}{sign}next={next}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

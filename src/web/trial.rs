@@ -3,6 +3,7 @@
 use super::form::Field;
 use super::frame::{Pill, Tone};
 use super::problem::Problem;
+use super::site::with_next;
 use super::snippets::first_path;
 use super::visit::{Refused, SignedIn};
 use crate::broker::{TrialRefusal, TrialWish, Tried};
@@ -53,9 +54,9 @@ impl Trial {
             Ok(tried) => {
                 let mut answer = Shown::of(&tried, &visit.web.broker.settings.public_url);
                 // Back to the app, where it can be tried again.
-                answer.mend = answer
-                    .mend
-                    .map(|way| if way.starts_with("/connect?") { format!("{way}&next=/apps/{app}") } else { way });
+                answer.mend = answer.mend.map(|way| {
+                    if way.starts_with("/apps/") { way } else { with_next(way, Some(&format!("/apps/{app}"))) }
+                });
                 Ok(Self { path: field, answer: Some(answer) })
             }
             Err(TrialRefusal::NotFound) => Err(Problem::not_found().into()),

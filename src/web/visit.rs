@@ -24,7 +24,7 @@ use super::frame::{Frame, Notice, Section};
 use super::guard::see_other;
 use super::problem::Problem;
 use super::session::{Member, cookie_name, id_hash};
-use super::site::Site;
+use super::site::{Site, with_next};
 use crate::broker::SignInRefusal;
 use crate::domain::app::KeyHash;
 use crate::domain::secret::{Password, Secret};
@@ -275,11 +275,7 @@ impl SignedIn {
 }
 
 fn address_with_next(site: &Site, path: &str, next: &str) -> String {
-    if next.is_empty() {
-        return format!("{}{path}", site.base());
-    }
-    let query = url::form_urlencoded::Serializer::new(String::new()).append_pair("next", next).finish();
-    format!("{}{path}?{query}", site.base())
+    with_next(format!("{}{path}", site.base()), Some(next).filter(|next| !next.is_empty()))
 }
 
 impl FromRequestParts<Web> for SignedIn {

@@ -30,6 +30,7 @@ mod web_hang_up;
 mod web_insight;
 mod web_live;
 mod web_many;
+mod web_mend;
 mod web_review;
 mod web_sign_in;
 mod web_trial;

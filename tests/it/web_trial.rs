@@ -46,7 +46,7 @@ async fn a_refusal_is_shown_with_its_code_and_the_way_to_mend_it() {
     ada.fill(&page, &act, &[("path", "/api/vehicles")])
         .await
         .shows("Keyfob refused it: no_grant.")
-        .shows(&format!("href=\"/connect?scope=vehicles&#38;next={page}\""));
+        .shows(&format!("href=\"/connect?scope=vehicles&#38;next={}\"", page.replace('/', "%2F")));
     let granting = ada
         .fill(&format!("/connect?scope=vehicles&next={page}"), "/connect", &[("scope", "vehicles"), ("next", &page)])
         .await;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use keyfob::broker::AppWish;
 use keyfob::domain::grant::GrantKind;
 use keyfob::domain::scope::{Scope, ScopeSet};
+use keyfob::store::Change;
 
 use super::client::Got;
 use super::provider::Script;
@@ -277,6 +278,15 @@ async fn an_app_that_is_tied_to_a_grant_that_is_gone_is_told_so_and_not_to_grant
     world.broker.disconnect(tied.id, None).await.unwrap();
     let problem = world.get("/api/vehicles").await.refuses(409, "no_grant").problem();
     assert_eq!(problem["consent_url"], format!("http://localhost:8700/apps/{}", made.app.id));
+    // One that is still there, and holds too little.
+    let narrow =
+        world.grant("narrow", ScopeSet::of(Scope::Vehicles), GrantKind::PersonalAccessToken, "pat-narrow").await;
+    let made = world.app_with(AppWish { grant: Some(narrow.id), ..world.wish(ScopeSet::of(Scope::Vehicles)) }).await;
+    made.key.expose().clone_into(&mut world.key);
+    world.broker.store.replace_app_scopes(made.app.id, None, ScopeSet::ALL).await.unwrap();
+    world.broker.directory().reload(Change::App(made.app.id)).await.unwrap();
+    let problem = world.get("/api/account").await.refuses(409, "no_grant").problem();
+    assert_eq!(problem["consent_url"], format!("http://localhost:8700/grants/{}?scope=account", narrow.id));
     assert!(problem["detail"].as_str().unwrap().contains("tied to one grant"), "{problem}");
 }
 
@@ -287,6 +297,14 @@ async fn on_mcp_a_grant_that_holds_more_than_the_app_serves_it_not() {
     let got = world.call("POST", "/mcp", &["Content-Length: 0"]).await;
     got.refuses(409, "no_grant");
     assert!(got.problem()["detail"].as_str().unwrap().contains("narrower grant"));
+    let scopes: ScopeSet = [Scope::McpUse, Scope::Vehicles].into_iter().collect();
+    let wide = world.grant("wide", ScopeSet::ALL, GrantKind::PersonalAccessToken, "wide-token").await;
+    let tied = world.app_with(AppWish { grant: Some(wide.id), ..world.wish(scopes) }).await;
+    world.provider.forget();
+    let before = std::mem::replace(&mut world.key, tied.key.expose().to_owned());
+    let problem = world.call("POST", "/mcp", &["Content-Length: 0"]).await.refuses(409, "no_grant").problem();
+    assert_eq!(problem["consent_url"], format!("http://localhost:8700/apps/{}", tied.app.id), "more would not help");
+    world.key = before;
     world.unheard();
     let scopes = [Scope::McpUse, Scope::Vehicles].into_iter().collect();
     world.grant("narrow", scopes, GrantKind::PersonalAccessToken, "narrow-token").await;
