@@ -23,8 +23,7 @@ export function freePort() {
   });
 }
 
-/// A running demo: what it printed, and `stop`.
-export async function startDemo(more = {}) {
+async function start(command, more) {
   const directory = mkdtempSync(join(tmpdir(), 'keyfob-browser-'));
   const [web, proxy, ops, sandbox] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
   const env = {
@@ -37,23 +36,37 @@ export async function startDemo(more = {}) {
     KEYFOB_SANDBOX_LISTEN: `127.0.0.1:${sandbox}`,
     ...more,
   };
-  const child = spawn(program, ['demo', '--json'], { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(program, command, { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.on('data', (bytes) => { log += bytes; });
   const exited = new Promise((done) => child.on('exit', done));
-  const first = await Promise.race([
-    new Promise((done) => createInterface({ input: child.stdout }).once('line', done)),
-    exited.then((code) => { throw new Error(`keyfob demo ended with ${code}:\n${log}`); }),
-  ]);
+  const lines = createInterface({ input: child.stdout });
   return {
-    ...JSON.parse(first),
     log: () => log,
+    /// The first line that it prints which a test wants.
+    line: (wanted) => Promise.race([
+      new Promise((done) => lines.on('line', (line) => { if (wanted(line)) { done(line); } })),
+      exited.then((code) => { throw new Error(`keyfob ${command.join(' ')} ended with ${code}:\n${log}`); }),
+    ]),
     async stop() {
       child.kill('SIGTERM');
       await exited;
       rmSync(directory, { recursive: true, force: true });
     },
   };
+}
+
+/// A running demo: what it printed, and `stop`.
+export async function startDemo(more = {}) {
+  const running = await start(['demo', '--json'], more);
+  return { ...JSON.parse(await running.line(() => true)), ...running };
+}
+
+/// A Keyfob that nobody has set up yet: the address of its setup page, and `stop`.
+export async function startNew() {
+  const running = await start(['serve'], {});
+  const line = await running.line((text) => text.startsWith('setup: '));
+  return { setup: line.slice('setup: '.length), ...running };
 }
 
 /// Chromium without anything that talks to the net by itself.

@@ -29,6 +29,23 @@ async function connect(page, demo, scopes, label, button) {
   await consent(page, demo, button);
 }
 
+/// Makes a token at the sandbox, as its developers' page does, and pastes it.
+async function paste(page, demo) {
+  await page.goto(`${demo.sandbox}/developers/applications`);
+  if (new URL(page.url()).pathname === '/login') {
+    await page.getByRole('button').first().click();
+    await page.waitForURL(`${demo.sandbox}/developers/applications`);
+  }
+  await page.getByRole('button', { name: 'Make token' }).click();
+  const token = await page.locator('#secret').inputValue();
+  await page.goto(`${demo.web}/connect/token`);
+  await page.getByLabel('Token or key').fill(token);
+  await page.getByLabel('Label').fill('Pasted');
+  await page.getByRole('button', { name: 'Save token' }).click();
+  await page.waitForURL(`${demo.web}/grants/**`);
+  return new URL(page.url()).pathname;
+}
+
 export async function furnish(browser, demo) {
   const { context } = await watched(browser, [demo.web, demo.sandbox]);
   const page = await context.newPage();
@@ -36,6 +53,8 @@ export async function furnish(browser, demo) {
   await connect(page, demo, ['controls'], 'Commands');
   await connect(page, demo, ['vehicles', 'mcp:use', 'account'], 'A grant with a rather long label, for the assistant in the kitchen');
   const grant = new URL(page.url()).pathname;
+
+  const pasted = await paste(page, demo);
 
   const dashboard = await makeApp(page, demo, 'Grafana', ['vehicles']);
   const app = await page.getByRole('link', { name: 'To the app' }).getAttribute('href');
@@ -78,6 +97,7 @@ export async function furnish(browser, demo) {
       connect: '/connect',
       'connect-token': '/connect/token',
       grant,
+      'grant-pasted': pasted,
       apps: '/apps',
       'app-new': '/apps/new',
       app,
@@ -129,7 +149,7 @@ export async function furnish(browser, demo) {
 let made = 0;
 
 /// Presses a button and waits for the page that it leads to.
-async function press(at, name) {
+export async function press(at, name) {
   const there = at.waitForEvent('load');
   await at.getByRole('button', { name }).click();
   await there;

@@ -1,8 +1,8 @@
 // The browser suite: a person's story from sign-in to the first call, with and without JavaScript, and what must hold on
 // every page: axe finds nothing, no console error, no request elsewhere, within 60 KB, all of it reachable by keyboard.
 import assert from 'node:assert/strict';
-import { consent, signIn, startBrowser, startDemo, watched } from './demo.mjs';
-import { furnish } from './furnish.mjs';
+import { consent, signIn, startBrowser, startDemo, startNew, watched } from './demo.mjs';
+import { furnish, press } from './furnish.mjs';
 import { dead, holds } from './holds.mjs';
 import { storyByKeyboard } from './keyboard.mjs';
 import { treeFaults } from './tree.mjs';
@@ -274,7 +274,29 @@ await test('what is seldom seen holds what was promised', async () => {
     await holds(page, name, faults);
     if (/-error$/.test(name) && !/^admin-(grants|audit)/.test(name)) { assert.match(await page.title(), /^Error: /, name); }
   }
+  for (const path of ['/', '/login', '/developers/applications']) {
+    await page.goto(demo.sandbox + path);
+    assert.deepEqual(await treeFaults(page), [], `the sandbox's ${path}`);
+  }
   await context.close();
+
+  const fresh = await startNew();
+  const first = await watched(browser, [new URL(fresh.setup).origin], phone);
+  const setup = await first.context.newPage();
+  await setup.goto(fresh.setup);
+  await holds(setup, 'setup', first.faults);
+  await setup.getByLabel('User name').fill('ada');
+  await setup.getByLabel('Password').fill('password');
+  await press(setup, 'Make the account');
+  await holds(setup, 'setup-error', first.faults);
+  assert.match(await setup.title(), /^Error: /);
+  await setup.getByLabel('Password').fill('a password for tests');
+  await press(setup, 'Make the account');
+  await holds(setup, 'home-new', first.faults);
+  await setup.goto(new URL('/connect', fresh.setup).href);
+  await holds(setup, 'connect-unset', first.faults);
+  await first.context.close();
+  await fresh.stop();
 });
 
 await test('every page weighs less than 60 KB with everything, and leaves no page of ours', async () => {
