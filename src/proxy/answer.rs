@@ -34,6 +34,8 @@ enum Why {
     Truncated,
     /// It holds the token.
     Echo,
+    /// It is not in the coding that it says.
+    Broken,
     /// The app or the grant has ended.
     Ended,
 }
@@ -43,6 +45,9 @@ impl Why {
         match self {
             Self::Truncated => {}
             Self::Echo => tracing::error!("The provider sent a token of ours back; the response was cut off"),
+            Self::Broken => {
+                tracing::warn!("The provider sent a body that is not in its coding; the response was cut off");
+            }
             Self::Ended => tracing::info!("A running call was cut off: its app or its grant has ended"),
         }
     }
@@ -106,6 +111,7 @@ impl Body for Answer {
                             Guarded::Clean(chunk) if chunk.is_empty() => continue,
                             Guarded::Clean(chunk) => break Some(chunk),
                             Guarded::Echo => Why::Echo,
+                            Guarded::Broken => Why::Broken,
                         },
                         Some(Err(_)) => Why::Truncated,
                         None => match echo.rest() {
@@ -114,6 +120,7 @@ impl Body for Answer {
                                 break (!rest.is_empty()).then_some(rest);
                             }
                             Guarded::Echo => Why::Echo,
+                            Guarded::Broken => Why::Broken,
                         },
                     }
                 } else {

@@ -16,6 +16,22 @@ pub(super) enum Guarded {
     Clean(Bytes),
     /// It holds the token.
     Echo,
+    /// Its coding cannot be followed any further.
+    Broken,
+}
+
+/// What was held back and what comes after it.
+pub(super) fn joined(held: &mut Bytes, chunk: Bytes) -> Bytes {
+    if held.is_empty() {
+        return chunk;
+    }
+    let held = std::mem::take(held);
+    if chunk.is_empty() {
+        return held;
+    }
+    let mut both = held.try_into_mut().unwrap_or_else(BytesMut::from);
+    both.extend_from_slice(&chunk);
+    both.freeze()
 }
 
 /// What is looked for.
@@ -61,8 +77,8 @@ impl Echo {
     /// Looks for the token that the call was sent with, if one was, in a body with these headers.
     pub(super) fn of(bearer: Option<Arc<Bearer>>, headers: &HeaderMap) -> Result<Self, Sealed> {
         let coded = match &bearer {
-            Some(bearer) => Coded::of(headers, bearer.token())?,
-            None => None,
+            Some(bearer) if !bearer.token().is_empty() => Coded::of(headers, bearer.token())?,
+            _ => None,
         };
         let needle = bearer.map_or(Needle::Nothing, Needle::Bearer);
         Ok(Self { needle, held: Bytes::new(), coded: coded.map(Box::new) })
@@ -85,15 +101,7 @@ impl Echo {
         if token.is_empty() {
             return Guarded::Clean(chunk);
         }
-        let mut chunk = if self.held.is_empty() {
-            chunk
-        } else {
-            let mut both = BytesMut::with_capacity(self.held.len() + chunk.len());
-            both.extend_from_slice(&self.held);
-            both.extend_from_slice(&chunk);
-            self.held = Bytes::new();
-            both.freeze()
-        };
+        let mut chunk = if self.held.is_empty() { chunk } else { joined(&mut self.held, chunk) };
         let finder = self.needle.lead();
         let lead = finder.needle();
         let mut at = 0;
@@ -122,7 +130,7 @@ impl Echo {
         let held = std::mem::take(&mut self.held);
         let Some(coded) = &mut self.coded else { return Guarded::Clean(held) };
         match coded.guard(held) {
-            Guarded::Clean(chunk) if chunk.is_empty() => Guarded::Clean(coded.rest()),
+            Guarded::Clean(mut chunk) => Guarded::Clean(joined(&mut chunk, coded.rest())),
             guarded => guarded,
         }
     }
@@ -135,22 +143,30 @@ impl Echo {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
+    use http::header::CONTENT_ENCODING;
     use proptest::prelude::*;
 
     const TOKEN: &str = "eyJ0eXAi.CANARY.sig";
 
     fn run(chunks: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
-        let mut echo = Echo { needle: Needle::Text(TOKEN), ..Echo::none() };
+        run_coded("identity", chunks)
+    }
+
+    fn run_coded(coding: &'static str, chunks: &[&[u8]]) -> Result<Vec<u8>, Vec<u8>> {
+        let headers = HeaderMap::from_iter([(CONTENT_ENCODING, HeaderValue::from_static(coding))]);
+        let coded = Coded::of(&headers, TOKEN.as_bytes()).unwrap().map(Box::new);
+        let mut echo = Echo { needle: Needle::Text(TOKEN), coded, ..Echo::none() };
         let mut out = Vec::new();
         for chunk in chunks {
             match echo.guard(Bytes::copy_from_slice(chunk)) {
                 Guarded::Clean(chunk) => out.extend_from_slice(&chunk),
-                Guarded::Echo => return Err(out),
+                _ => return Err(out),
             }
         }
         match echo.rest() {
             Guarded::Clean(rest) => out.extend_from_slice(&rest),
-            Guarded::Echo => return Err(out),
+            _ => return Err(out),
         }
         Ok(out)
     }
@@ -165,6 +181,34 @@ mod tests {
                 let passed = String::from_utf8(passed).unwrap();
                 assert_eq!(passed.len().min(6), passed.len(), "{passed}");
             }
+        }
+    }
+
+    #[test]
+    fn a_token_is_found_in_a_text_that_only_says_that_it_is_compressed() {
+        for coding in ["gzip", "deflate", "br"] {
+            let before = "text that is long enough to be known for what it is";
+            for text in [format!("{before} {TOKEN} after"), format!("{TOKEN}{before}"), TOKEN.to_owned()] {
+                let (bytes, token) = (text.as_bytes(), text.find(TOKEN).unwrap());
+                for cut in 0..=text.len() {
+                    let passed = run_coded(coding, &[&bytes[..cut], &bytes[cut..]]).unwrap_err();
+                    assert!(passed.len() <= token, "{coding}, {cut}");
+                }
+                let passed = run_coded(coding, &bytes.chunks(1).collect::<Vec<_>>()).unwrap_err();
+                assert!(passed.len() <= token, "{coding}");
+                let clean = text.replace("CANARY", "canary");
+                let clean: Vec<&[u8]> = clean.as_bytes().chunks(1).collect();
+                assert_eq!(run_coded(coding, &clean), Ok(clean.concat()), "{coding}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_held_back_as_bytes_and_as_what_they_decode_to_passes_when_the_body_is_over() {
+        // Two blocks of deflate's, that store what looks like the token's beginning.
+        let body = b"\0\x02\0\xfd\xffxe\x01\x01\0\xfe\xffe";
+        for cut in 0..=body.len() {
+            assert_eq!(run_coded("deflate", &[&body[..cut], &body[cut..]]), Ok(body.to_vec()), "{cut}");
         }
     }
 

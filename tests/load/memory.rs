@@ -112,6 +112,44 @@ async fn large_bodies_pass_in_flat_memory_both_ways() {
     }
 }
 
+/// What a small body decodes to is looked at, and not kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gigabyte_of_compressed_zeros_passes_in_flat_memory_while_others_are_served() {
+    let _alone = alone().await;
+    let house = House::new().await;
+    let key = house.app("vehicles", &[]);
+    let running = house.serve().await;
+    let (mut app, mut other) = (App::connect(running.proxy, &key).await, App::connect(running.proxy, &key).await);
+    assert_eq!(other.call("GET", "/api/vehicle/corsair").await, 200);
+    let before = settled(running.pid()).await;
+    let megabytes: usize = of(1_024, 64);
+    let begun = Instant::now();
+    let head = app.head("GET", &format!("/api/vehicle/corsair?zeros={megabytes}"), "");
+    app.stream.write_all(&head).await.unwrap();
+    let passing = tokio::spawn(async move {
+        let (status, length, mut read) = app.begun().await;
+        let mut space = vec![0; 64 * 1024];
+        while read < length {
+            let more = app.stream.read(&mut space).await.unwrap();
+            assert!(more > 0, "the body ended early");
+            read += more;
+        }
+        (status, length)
+    });
+    let (mut most, mut took) = (before, Vec::new());
+    while !passing.is_finished() {
+        let begun = Instant::now();
+        assert_eq!(other.call("GET", "/api/vehicle/corsair").await, 200);
+        took.push(begun.elapsed().as_secs_f64() * 1e3);
+        most = most.max(resident(running.pid()));
+    }
+    let length = super::upstream::megabyte_of_zeros().len() * megabytes;
+    assert_eq!(passing.await.unwrap(), (200, length));
+    eprintln!("figure: {megabytes} MB of compressed zeros: {:.2} s", begun.elapsed().as_secs_f64());
+    eprintln!("figure: calls beside them: {}, each {:.2} ms", took.len(), median(took));
+    at_most(&format!("memory added by {megabytes} MB of compressed zeros"), (most - before) / MB, 8.0, "MB");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_nobody_reads_cost_little_memory() {
     let _alone = alone().await;

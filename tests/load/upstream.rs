@@ -1,5 +1,6 @@
-//! A provider that answers at once: JSON, a stream of events, or as many bytes as are asked for.
+//! A provider that answers at once: JSON, a stream of events, or as many bytes as are asked for, compressed or not.
 
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -8,6 +9,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// What a vehicle's answer weighs.
 const BODY: usize = 1_000;
+
+/// A megabyte of zeros in gzip, which may come again and again.
+pub(crate) fn megabyte_of_zeros() -> Vec<u8> {
+    let mut coded = Vec::new();
+    flate2::read::GzEncoder::new(&*vec![0; 1_048_576], flate2::Compression::best()).read_to_end(&mut coded).unwrap();
+    coded
+}
 
 /// Starts it; it ends with the test.
 pub(crate) async fn start() -> SocketAddr {
@@ -63,6 +71,12 @@ async fn serve(mut stream: TcpStream) -> std::io::Result<()> {
                 stream.write_all(&filler[..now]).await?;
                 left -= now;
             }
+            continue;
+        }
+        if let Some((_, megabytes)) = target.split_once("?zeros=") {
+            let body = megabyte_of_zeros().repeat(megabytes.parse().unwrap());
+            let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(&[head.as_bytes(), &body].concat()).await?;
             continue;
         }
         if target.starts_with("/api/vehicle/slow") {

@@ -149,6 +149,100 @@ async fn compressed_bodies_without_it_pass_byte_for_byte_and_their_events_at_onc
     }
 }
 
+/// Sends the pieces each as a chunk, and gives what the app got of the body and whether it came to its end.
+async fn passed(world: &World, coding: &str, pieces: &[&[u8]]) -> (Vec<u8>, bool) {
+    let chunks = pieces.iter().map(|piece| chunk(piece));
+    let last = b"0\r\n\r\n".to_vec();
+    let script: Vec<Vec<u8>> = std::iter::once(head(coding)).chain(chunks).chain([last]).collect();
+    let count = script.len();
+    world.provider.forget();
+    world.provider.will(Script::Pieces(script));
+    let mut client = world.client().await;
+    client.send(world.head("GET", "/api/vehicles", &["Connection: close"])).await;
+    world.provider.until(|provider| provider.seen().len() == 1).await;
+    for _ in 0..count {
+        world.provider.nudge.notify_one();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (got, _) = client.rest().await;
+    (unchunked(&got), got.ends_with(b"0\r\n\r\n"))
+}
+
+#[tokio::test]
+async fn a_long_brotli_body_passes_only_without_the_token() {
+    const BODIES: [(bool, &[u8]); 4] = [
+        (false, include_bytes!("../data/token-none.br")),
+        (true, include_bytes!("../data/token-start.br")),
+        (true, include_bytes!("../data/token-middle.br")),
+        (true, include_bytes!("../data/token-end.br")),
+    ];
+    let world = World::new().await;
+    for (holds, body) in BODIES {
+        let plain = String::from_utf8(opened("br", body)).unwrap();
+        assert!(plain.len() > 65_536 && plain.contains(TOKEN) == holds);
+        for cut in (1..body.len()).step_by(40).chain([body.len() - 1]) {
+            let (got, to_its_end) = passed(&world, "br", &[&body[..cut], &body[cut..]]).await;
+            assert!(got == body || holds, "{cut}");
+            assert!(to_its_end != holds && !String::from_utf8_lossy(&opened("br", &got)).contains(TOKEN), "{cut}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_in_its_coding_is_cut_off_and_a_token_before_the_fault_kept_back() {
+    let world = World::new().await;
+    let mut coder = GzEncoder::new(Vec::new(), Compression::best());
+    coder.write_all(format!("{{\"token\":\"{TOKEN}\"}}").as_bytes()).unwrap();
+    coder.flush().unwrap();
+    let (token, fault) = (coder.get_ref().clone(), vec![0xff; 300]);
+    for pieces in [vec![&*[&*token, &*fault].concat()], vec![&token, &fault], vec![&token[..30], &token[30..], &fault]]
+    {
+        let (got, to_its_end) = passed(&world, "gzip", &pieces).await;
+        assert!(!to_its_end && got.len() < token.len(), "{}", got.len());
+    }
+    let whole = coded("gzip", "{\"a\":1}");
+    let (got, to_its_end) = passed(&world, "gzip", &[&whole, &fault]).await;
+    assert!(!to_its_end && got == whole);
+}
+
+#[tokio::test]
+async fn text_that_only_says_that_it_is_compressed_is_looked_into_as_it_is() {
+    let world = World::new().await;
+    for coding in ["gzip", "deflate", "br"] {
+        for text in ["{\"a\":1}".to_owned(), "{\"some\":\"text before it\"}".repeat(9)] {
+            let (first, second) = text.as_bytes().split_at(5);
+            let (got, to_its_end) = passed(&world, coding, &[first, second]).await;
+            assert!(to_its_end && got == text.as_bytes(), "{coding}");
+            let (begin, end) = TOKEN.as_bytes().split_at(9);
+            let (got, to_its_end) = passed(&world, coding, &[&[text.as_bytes(), begin].concat(), end, second]).await;
+            assert!(!to_its_end && got == text.as_bytes(), "{coding}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn answers_without_a_body_pass_whatever_their_coding() {
+    let world = World::new().await;
+    for coding in ["gzip", "deflate", "br", "zstd"] {
+        let named = [("content-encoding", coding)];
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-encoding: {coding}\r\ncontent-length: 500\r\n\r\n");
+        world.provider.will_answer(head);
+        let got = world.call("HEAD", "/api/vehicles", &[]).await;
+        assert_eq!((got.status, got.one("content-length"), got.one("content-encoding")), (200, "500", coding));
+        for status in ["204 No Content", "304 Not Modified"] {
+            world.provider.will_answer(format!("HTTP/1.1 {status}\r\ncontent-encoding: {coding}\r\n\r\n"));
+            let got = world.get("/api/vehicles").await;
+            assert_eq!((got.head.contains(status), got.body.len(), got.one("content-encoding")), (true, 0, coding));
+        }
+        world.provider.will_answer(answer("200 OK", &named, ""));
+        let got = world.get("/api/vehicles").await;
+        assert_eq!((got.status, got.one("content-length"), got.text().as_str()), (200, "0", ""));
+        if coding != "zstd" {
+            assert_eq!(passed(&world, coding, &[]).await, (Vec::new(), true), "{coding}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_body_that_cannot_be_looked_into_is_not_passed_on_where_a_token_was_sent() {
     let world = World::new().await;
