@@ -41,7 +41,7 @@ struct GrantPage {
     refreshable: bool,
     missing: Vec<ScopeRow>,
     scope: Field,
-    /// The scopes that somebody came for and that a pasted token cannot be given.
+    /// The scopes that somebody came for and that it lacks.
     beyond: Option<ScopeSet>,
     /// The page of ours to go back to afterwards.
     next: Option<String>,
@@ -100,7 +100,7 @@ async fn page_of(visit: &SignedIn, grant: &Grant, fields: &Fields) -> Result<Gra
         refreshable: grant.kind == GrantKind::OAuth && grant.status.is_usable(),
         missing,
         scope: Field::empty("scope"),
-        beyond: Some(wanted).filter(|wanted| !wanted.is_empty() && grant.kind != GrantKind::OAuth),
+        beyond: Some(wanted).filter(|wanted| !wanted.is_empty()),
         next: fields.next(),
         ending: ending(grant.kind),
     })

@@ -10,6 +10,7 @@ use keyfob::store::Change;
 
 use super::browser::{Browser, House, PASSWORD, Page, Provider};
 use super::refresh_world::until;
+use super::web_live::Events;
 
 /// Where a link with these words leads.
 fn way(page: &Page, words: &str) -> String {
@@ -127,12 +128,14 @@ async fn a_tied_app_whose_grant_lacks_a_scope_is_led_to_widen_it_and_to_a_new_ap
     let app = app(&mut ada, &fields).await;
     // Renewed with less.
     assert_eq!(consent(&mut ada, &grant, &format!("{grant}/renew"), &[], &["vehicles"]).await, grant);
+    let mut told = Events::of(&mut ada, "/live/events").await;
     let mend = refused(&mut ada, &app, "/api/account", "no_grant").await;
+    assert!(told.hear("\"words\":\"Widen its grant\"").await);
     assert_eq!(mend, format!("{grant}?scope=account&next={}", app.replace('/', "%2F")));
     let widen = format!("{grant}?scope=account&next=/live");
     live_shows(&mut ada, "Widen its grant", &widen).await;
     let page = ada.open(&widen).await;
-    assert!(is_ticked(&page, "account"));
+    assert!(is_ticked(page.shows("An app needs more than this grant holds"), "account"));
     let untouched = ada.fill(&widen, &format!("{grant}/scopes"), &[("next", "/live")]).await;
     assert_eq!((untouched.status, &*next(&untouched)), (StatusCode::UNPROCESSABLE_ENTITY, "/live"));
     let (fields, scopes) = ([("scope", "account"), ("next", "/live")], ["vehicles", "account"]);
@@ -140,8 +143,12 @@ async fn a_tied_app_whose_grant_lacks_a_scope_is_led_to_widen_it_and_to_a_new_ap
     ada.fill(&app, &format!("{app}/try"), &[("path", "/api/account")]).await.shows("Teslascope answered.");
 
     ada.fill(&grant, &format!("{grant}/disconnect"), &[]).await;
-    assert_eq!(refused(&mut ada, &app, "/api/vehicles", "no_grant").await, app);
+    assert_eq!(refused(&mut ada, &app, "/api/account", "no_grant").await, app);
     live_shows(&mut ada, "Look at the app", &app).await;
+    assert!(
+        told.hear("\"words\":\"Look at the app\"").await,
+        "what a page that is open knew of the app is not taken for true"
+    );
     assert!(!ada.open("/live").await.has(">Widen its grant<"), "what was refused before cannot be mended so any more");
     let anew = way(ada.open(&app).await.shows("Its grant is gone"), "New app");
     let page = ada.open(&anew).await;
