@@ -155,6 +155,63 @@
     keys.addEventListener('full', function () { keys.close(); });
   }
 
+  // How far a download is. It is held here until it is whole, so that no half of a file is saved; a link that is opened in another
+  // way, or whose answer is no file, is an ordinary link.
+  var download = document.getElementById('download');
+  if (download && window.fetch && window.ReadableStream) {
+    var loading = false;
+    var far = document.getElementById('downloaded');
+    var end = function (words) {
+      loading = false;
+      document.getElementById('download-far').hidden = true;
+      document.getElementById('download-state').textContent = words;
+    };
+    var load = function (answer) {
+      var all = Number(answer.headers.get('keyfob-rows'));
+      var reader = answer.body.getReader();
+      var parts = [];
+      var lines = 0;
+      var step = function (read) {
+        // The first or the last line holds no grant.
+        var count = Math.max(lines - 1, 0);
+        if (read.done) {
+          var link = document.createElement('a');
+          link.href = URL.createObjectURL(new Blob(parts, { type: answer.headers.get('content-type') }));
+          link.download = /filename="([^"]+)"/.exec(answer.headers.get('content-disposition'))[1];
+          link.click();
+          setTimeout(function () { URL.revokeObjectURL(link.href); }, 60000);
+          end(count === 1 ? '1 grant is in the file.' : count + ' grants are in the file.');
+          return null;
+        }
+        parts.push(read.value);
+        read.value.forEach(function (byte) { if (byte === 10) { lines += 1; } });
+        count = Math.max(lines - 1, 0);
+        far.max = Math.max(all, count, 1);
+        far.value = count;
+        document.getElementById('download-words').textContent = count + ' of ' + Math.max(all, count);
+        return reader.read().then(step);
+      };
+      return reader.read().then(step);
+    };
+    document.addEventListener('click', function (event) {
+      var link = event.target.closest('a[data-download]');
+      if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) { return; }
+      event.preventDefault();
+      if (loading) { return; }
+      loading = true;
+      download.hidden = false;
+      far.removeAttribute('value');
+      document.getElementById('download-far').hidden = false;
+      document.getElementById('download-words').textContent = '0';
+      document.getElementById('download-state').textContent = 'The download has begun.';
+      fetch(link.href).then(function (answer) {
+        if (answer.ok && answer.headers.has('keyfob-rows')) { return load(answer); }
+        location.href = link.href;
+        return end('');
+      }).catch(function () { end('The download broke off, and nothing was saved. Try again.'); });
+    });
+  }
+
   // What is asked, beside the button, follows the ticks.
   var summary = document.getElementById('asked');
   if (summary) {

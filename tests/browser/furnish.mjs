@@ -181,6 +181,18 @@ function rare(demo, { app, grant }) {
   };
   return {
     'app-more-error': async (at) => { await go(at, '/apps/new'); await at.getByText('More settings').click(); await at.getByLabel('Most calls').fill('many'); await send(at, 'Make app'); },
+    'admin-review-error': async (at) => {
+      await go(at, '/admin/review');
+      await at.evaluate(() => { document.querySelector('input[name="digest"]').value = 'of another list'; });
+      await press(at, 'Sign off');
+      await at.getByText('The list has changed since you opened it.').waitFor();
+    },
+    'grant-to-widen': (at) => go(at, `${grant}?scope=tesla-accounts&next=/live`),
+    downloaded: async (at) => {
+      await go(at, '/admin/grants');
+      await Promise.all([at.waitForEvent('download'), at.getByRole('link', { name: 'Download CSV' }).click()]);
+      await at.getByText('grants are in the file.').waitFor();
+    },
     'app-roll-error': async (at) => { await go(at, app); await at.getByLabel('The old key stays valid for').fill('soon'); await press(at, 'Roll key'); },
     'app-scopes-error': async (at) => {
       await go(at, app);

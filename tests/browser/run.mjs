@@ -2,6 +2,7 @@
 // every page: axe finds nothing, no console error, no request elsewhere, within 60 KB, all of it reachable by keyboard.
 import assert from 'node:assert/strict';
 import { consent, signIn, startBrowser, startDemo, startNew, watched } from './demo.mjs';
+import { downloads } from './downloads.mjs';
 import { furnish, press } from './furnish.mjs';
 import { dead, holds } from './holds.mjs';
 import { storyByKeyboard } from './keyboard.mjs';
@@ -199,6 +200,8 @@ await test('calls appear on the live page as they happen, can be paused, and sta
   assert.deepEqual(plain.faults, []);
   await plain.context.close();
 });
+
+await test('a download shows how far it is, saves nothing but a whole file, and is an ordinary link without JavaScript', () => downloads(browser, demo));
 
 const wide = { viewport: { width: 1280, height: 860 } };
 const phone = { viewport: { width: 360, height: 740 }, isMobile: true, hasTouch: true };

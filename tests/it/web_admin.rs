@@ -187,7 +187,17 @@ async fn pages_of_a_long_listing_follow_each_other_and_downloads_hold_all() {
         let beyond = ada.open(&format!("{path}?cursor={}", u32::MAX)).await;
         assert!(beyond.status == StatusCode::OK && !beyond.has("Next page"), "{path}: {}", beyond.status);
     }
-    assert_eq!(ada.open("/admin/grants.csv").await.body.lines().count(), 53);
+    for (query, rows) in [("", 52), ("?q=Grant+0", 10), ("?q=none", 0)] {
+        let csv = ada.open(&format!("/admin/grants.csv{query}")).await;
+        assert_eq!(
+            (csv.body.lines().count(), csv.headers["keyfob-rows"].to_str().unwrap()),
+            (rows + 1, &*rows.to_string())
+        );
+        let json = ada.open(&format!("/admin/grants.json{query}")).await;
+        // The page's script counts lines.
+        assert_eq!(json.body.matches('\n').count(), rows + 1);
+        assert_eq!(json.headers["keyfob-rows"].to_str().unwrap(), rows.to_string());
+    }
 }
 
 #[tokio::test]

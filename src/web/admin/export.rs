@@ -1,11 +1,12 @@
-//! `/admin/grants.csv` and `.json`: the filtered listing as a file, read from the database a page at a time while it is sent.
+//! `/admin/grants.csv` and `.json`: the filtered listing as a file, read from the database a page at a time while it is sent. How
+//! long the file gets is not known before; how many rows it begins with is, and stands in a header for the script that shows how far it is.
 
 use axum::body::{Body, Bytes};
 use axum::extract::RawQuery;
 use axum::response::{IntoResponse, Response};
 use futures_util::stream::{self, StreamExt as _};
 use http::StatusCode;
-use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
+use http::header::{CONTENT_DISPOSITION, CONTENT_TYPE, HeaderName};
 
 use super::grants::filter_of;
 use crate::broker::members::GrantMembers;
@@ -16,6 +17,9 @@ use crate::web::visit::{Admin, SignedIn};
 
 /// So many grants are read at once.
 const PAGE: u32 = 500;
+
+/// How many grants there were when the download began.
+const ROWS: HeaderName = HeaderName::from_static("keyfob-rows");
 
 /// The two forms of the file.
 #[derive(Clone, Copy)]
@@ -46,12 +50,14 @@ async fn download(visit: &SignedIn, query: Option<String>, form: Form) -> Result
         Form::Csv => ("text/csv; charset=utf-8", "keyfob-grants.csv", GrantMembers::CSV_HEAD, ""),
         Form::Json => ("application/json", "keyfob-grants.json", "[", "]\n"),
     };
+    let count = visit.web.broker.count_grants(&filter).await.map_err(Problem::unavailable)?;
     let rows = pages(visit.web.broker.clone(), filter).map(move |page| page.map(|page| written(&page, form)));
     let head = stream::iter([Ok(Bytes::from_static(head.as_bytes()))]);
     let tail = stream::iter([Ok(Bytes::from_static(tail.as_bytes()))]);
     let disposition = format!("attachment; filename=\"{name}\"");
     let body = Body::from_stream(head.chain(rows).chain(tail));
-    Ok(([(CONTENT_TYPE, kind.to_owned()), (CONTENT_DISPOSITION, disposition)], body).into_response())
+    let headers = [(CONTENT_TYPE, kind.to_owned()), (CONTENT_DISPOSITION, disposition), (ROWS, count.to_string())];
+    Ok((headers, body).into_response())
 }
 
 /// The pages of a listing, each with whether it is the first. An error ends the file in the middle, so that nobody takes
