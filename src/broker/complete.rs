@@ -8,7 +8,7 @@ use crate::domain::app::KeyHash;
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::authorization::{AcceptedRequest, AuthorizationRequest, Unaccepted};
 use crate::domain::grant::{AccountMatch, Grant, GrantKind, GrantStatus, ScopesSource};
-use crate::domain::id::UserId;
+use crate::domain::id::{GrantId, UserId};
 use crate::domain::scope::ScopeSet;
 use crate::domain::secret::{AccessToken, AuthorizationCode, Secret};
 use crate::domain::time::Timestamp;
@@ -104,7 +104,37 @@ const fn exchange_advice(error: &TokenError) -> &'static str {
     }
 }
 
+/// An authorization that waits for its answer, as far as it matters to whoever goes on without one.
+#[derive(Clone, Debug)]
+pub struct Waiting {
+    /// The grant that it is to renew or widen.
+    pub grant: Option<GrantId>,
+    /// What was asked for.
+    pub scopes: ScopeSet,
+    /// Where in Keyfob to go afterwards.
+    pub return_to: Option<String>,
+}
+
 impl Broker {
+    /// What the query of a callback would answer, of this user in this browser. It is only looked at.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    pub async fn find_waiting(
+        &self,
+        query: &str,
+        user: UserId,
+        browser: KeyHash,
+    ) -> Result<Option<Waiting>, StoreError> {
+        let Ok(callback) = Callback::parse(query) else { return Ok(None) };
+        let found = self.store.find_authorization(KeyHash::of(callback.state.expose())).await?;
+        Ok(found.filter(|request| request.was_begun_by(browser, user)).map(|request| Waiting {
+            grant: request.grant,
+            scopes: request.scopes,
+            return_to: request.return_to,
+        }))
+    }
+
     /// Completes an authorization from the query of the callback. Taken out before it is used: an answer counts once.
     /// One that comes elsewhere than it was asked for takes nothing out, so that nobody can end another's request.
     ///

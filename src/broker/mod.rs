@@ -44,7 +44,7 @@ pub use backup::{Backup, BackupError};
 pub use begin::{AuthorizationWish, BeginError};
 pub use call::{Caller, Chosen, GrantRefusal, KeyRefusal, KeyVia, Permit};
 pub use cell::{Bearer, Credential, GrantCell, GrantState};
-pub use complete::{CompleteError, Completed};
+pub use complete::{CompleteError, Completed, Waiting};
 pub use directory::Directory;
 pub use disconnect::{AtProvider, Disconnected};
 pub use keys::{KeyProgress, KeysError, MasterKeyUse, Retirement, Rotation, Verification};

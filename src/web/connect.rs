@@ -11,8 +11,9 @@ use super::guard::{FormsGoTo, see_other};
 use super::moment::Moment;
 use super::problem::Problem;
 use super::scopes::{ScopeRow, rows, ticked};
+use super::site::with_next;
 use super::visit::{Posted, Refused, SignedIn, Visit};
-use crate::broker::{AuthorizationWish, BeginError, CompleteError, Completed};
+use crate::broker::{AuthorizationWish, BeginError, CompleteError, Completed, Waiting};
 use crate::domain::scope::{Scope, ScopeSet};
 
 #[derive(Template)]
@@ -150,6 +151,8 @@ pub(crate) async fn callback(visit: Visit, RawQuery(query): RawQuery) -> Result<
             .into());
     };
     let query = query.unwrap_or_default();
+    let broker = &visit.web.broker;
+    let waiting = broker.find_waiting(&query, user.id, visit.browser()).await.map_err(Problem::unavailable)?;
     match visit.web.broker.complete_authorization(&query, user.id, visit.browser()).await {
         Ok(completed) => {
             visit.tell(told(&completed)).await?;
@@ -169,13 +172,28 @@ pub(crate) async fn callback(visit: Visit, RawQuery(query): RawQuery) -> Result<
                 | CompleteError::Exchange(_)
                 | CompleteError::NoToken
                 | CompleteError::OtherAccount
-                | CompleteError::UntoldAccount
-                | CompleteError::GrantGone => {
+                | CompleteError::UntoldAccount => {
+                    visit.tell(Notice::new(Tone::Bad, words)).await?;
+                    Ok(visit.to(&waiting.as_ref().map_or_else(|| "/connect".to_owned(), once_more)))
+                }
+                CompleteError::GrantGone => {
                     visit.tell(Notice::new(Tone::Bad, words)).await?;
                     Ok(visit.to("/connect"))
                 }
             }
         }
+    }
+}
+
+/// The page where the same can be asked for once more: whoever came to mend a refusal keeps what they came for, and the way back.
+fn once_more(waiting: &Waiting) -> String {
+    let next = waiting.return_to.as_deref();
+    let mut query = url::form_urlencoded::Serializer::new(String::new());
+    query.extend_pairs(waiting.scopes.iter().map(|scope| ("scope", scope.as_str())));
+    match (waiting.grant, next) {
+        (Some(grant), _) => with_next(format!("/grants/{grant}?{}", query.finish()), next),
+        (None, Some(_)) => with_next(format!("/connect?{}", query.finish()), next),
+        (None, None) => "/connect".to_owned(),
     }
 }
 

@@ -6,6 +6,7 @@ use http::StatusCode;
 use keyfob::domain::grant::ConsentReason;
 use keyfob::domain::id::GrantId;
 use keyfob::domain::scope::{Scope, ScopeSet};
+use keyfob::domain::user::Role;
 use keyfob::store::Change;
 
 use super::browser::{Browser, House, PASSWORD, Page, Provider};
@@ -194,4 +195,38 @@ async fn a_grant_that_needs_its_user_is_renewed_where_the_refusal_leads_and_brin
         let page = ada.open(&format!("{given}?next={elsewhere}")).await;
         assert!(!page.has("name=\"next\""), "{elsewhere}");
     }
+}
+
+#[tokio::test]
+async fn whoever_turns_back_at_the_provider_finds_what_they_came_for_and_the_way_back_again() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let cancel = async |ada: &mut Browser<'_>, page: &str, action: &str, fields: &[(&str, &str)]| {
+        let asked = ada.fill(page, action, fields).await;
+        let callback = Provider::new().decide(asked.location(), "1", &["vehicles"], "cancel").await;
+        ada.open(&callback).await.location().to_owned()
+    };
+    let fields = [("scope", "account"), ("next", "/live")];
+    let again = cancel(&mut ada, "/connect", "/connect", &fields).await;
+    assert_eq!(again, "/connect?scope=account&next=%2Flive");
+    let page = ada.open(&again).await;
+    assert!(is_ticked(page.shows("role=\"alert\""), "account") && !is_ticked(&page, "vehicles"));
+    assert_eq!(next(&page), "/live");
+    assert_eq!(consent(&mut ada, &again, "/connect", &fields, &["account"]).await, "/live");
+
+    let grant = ada.connect(&["vehicles"]).await;
+    let again = cancel(&mut ada, &grant, &format!("{grant}/scopes"), &fields).await;
+    assert_eq!(again, format!("{grant}?scope=account&scope=vehicles&next=%2Flive"));
+    let page = ada.open(&again).await;
+    assert!(is_ticked(page.shows("role=\"alert\""), "account"));
+    assert_eq!(next(&page), "/live");
+    assert_eq!(consent(&mut ada, &again, &format!("{grant}/scopes"), &fields, &["vehicles", "account"]).await, "/live");
+
+    // What another user began tells nothing of itself, and stands.
+    let asked = ada.fill("/connect", "/connect", &fields).await;
+    let callback = Provider::new().decide(asked.location(), "1", &["account"], "cancel").await;
+    house.add_user("bob", Role::Member).await;
+    let elsewhere = house.signed_in("bob").await.open(&callback).await;
+    assert_eq!((elsewhere.status, elsewhere.location()), (StatusCode::BAD_REQUEST, ""));
+    assert_eq!(ada.open(&callback).await.location(), "/live");
 }
