@@ -116,7 +116,7 @@ const OF_MUCH: [&str; 10] = [
     "user2 /apps/new",
     "user2 /live",
     "user2 /connect",
-    "user2 /apps?after=01a0c457-1c18-7000-8000-000000000019",
+    "user2 /apps?after=01a0c535-74d0-7000-8000-000000003aa2",
     "user462 /",
     "user462 /?span=week",
     "user462 /live",
