@@ -19,13 +19,22 @@ pub(super) struct Cut;
 /// A response's body.
 pub(super) struct Answer {
     source: Source,
-    ending: Option<Ending>,
+    ending: Option<Box<Ending>>,
 }
 
-#[expect(clippy::large_enum_variant, reason = "the large one is the usual one, and a box for it would cost every call")]
 enum Source {
     Whole(Option<Bytes>),
-    Provider { body: Received, echo: Echo, lease: Lease, over: bool, broken: bool },
+    // Answers are moved half a dozen times on their way out: a box costs less than that.
+    Provider(Box<Passing>),
+}
+
+/// The provider's answer on its way.
+struct Passing {
+    body: Received,
+    echo: Echo,
+    lease: Lease,
+    over: bool,
+    broken: bool,
 }
 
 /// Why a provider's answer is not passed on to its end.
@@ -62,12 +71,13 @@ impl Answer {
         Self { source: Source::Whole(Some(text)), ending: None }
     }
 
-    pub(super) const fn provider(body: Received, echo: Echo, lease: Lease) -> Self {
-        Self { source: Source::Provider { body, echo, lease, over: false, broken: false }, ending: None }
+    pub(super) fn provider(body: Received, echo: Echo, lease: Lease) -> Self {
+        let passing = Passing { body, echo, lease, over: false, broken: false };
+        Self { source: Source::Provider(Box::new(passing)), ending: None }
     }
 
     /// What is to be done when the last byte was passed on, or when it will not be.
-    pub(super) fn ends_with(&mut self, ending: Ending) {
+    pub(super) fn ends_with(&mut self, ending: Box<Ending>) {
         self.ending = Some(ending);
     }
 
@@ -98,7 +108,8 @@ impl Body for Answer {
         let this = self.get_mut();
         let chunk = match &mut this.source {
             Source::Whole(text) => text.take(),
-            Source::Provider { body, echo, lease, over, broken } => loop {
+            Source::Provider(passing) => loop {
+                let Passing { body, echo, lease, over, broken } = &mut **passing;
                 if *over {
                     break None;
                 }
@@ -147,8 +158,8 @@ impl Body for Answer {
     fn is_end_stream(&self) -> bool {
         match &self.source {
             Source::Whole(text) => text.is_none(),
-            Source::Provider { body, echo, over, broken, .. } => {
-                *over || (!*broken && body.is_end() && echo.is_empty())
+            Source::Provider(passing) => {
+                passing.over || (!passing.broken && passing.body.is_end() && passing.echo.is_empty())
             }
         }
     }
@@ -156,7 +167,7 @@ impl Body for Answer {
     fn size_hint(&self) -> SizeHint {
         match &self.source {
             Source::Whole(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
-            Source::Provider { body, .. } => body.size_hint(),
+            Source::Provider(passing) => passing.body.size_hint(),
         }
     }
 }

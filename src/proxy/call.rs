@@ -166,7 +166,8 @@ impl Desk {
         body: Incoming,
         began: Duration,
     ) -> Response<Answer> {
-        let mut ending = Ending::new(self.broker.clone(), Arc::clone(pulse), self.event(&caller, parts), began);
+        let event = self.event(&caller, parts);
+        let mut ending = Box::new(Ending::new(self.broker.clone(), Arc::clone(pulse), event, began));
         let outcome = match self.decide(caller, parts, &body, &mut ending).await {
             Ok(allowed) => self.pass(pulse, allowed, parts, body, &mut ending).await,
             Err(refusal) => Err(refusal),

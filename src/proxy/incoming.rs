@@ -1,7 +1,7 @@
 //! The provider's answer as the app gets it: headers filtered, addresses turned to the proxy's, the body as it is.
 
-use http::header::{CONTENT_LOCATION, LINK, LOCATION};
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::{CONNECTION, CONTENT_LOCATION, LINK, LOCATION};
+use http::{HeaderMap, HeaderValue, StatusCode};
 use memchr::memmem;
 use url::Url;
 
@@ -35,14 +35,25 @@ pub fn filter(headers: &mut HeaderMap, token: Option<&[u8]>, upstream: Upstream,
     if let Some(names) = nominated(headers) {
         drop_named(headers, names);
     }
-    let dropped: Vec<HeaderName> = headers
-        .iter()
-        .filter(|(name, value)| is_dropped(name.as_str()) || token.is_some_and(|token| holds(value, token)))
-        .map(|(name, _)| name.clone())
-        .collect();
+    headers.remove(CONNECTION);
+    let mut dropped = Vec::new();
+    let mut has_address = false;
+    for (name, value) in headers.iter() {
+        if is_dropped(name.as_str()) || token.is_some_and(|token| holds(value, token)) {
+            dropped.push(name.clone());
+        }
+        has_address |= [LOCATION, CONTENT_LOCATION, LINK].contains(name);
+    }
     for name in dropped {
         headers.remove(name);
     }
+    if has_address {
+        turn_addresses(headers, upstream, addresses);
+    }
+}
+
+/// Addresses at the provider become addresses at the proxy.
+fn turn_addresses(headers: &mut HeaderMap, upstream: Upstream, addresses: &Addresses) {
     for name in [LOCATION, CONTENT_LOCATION] {
         if let Some(value) = headers.get_mut(name)
             && let Some(ours) = value.to_str().ok().and_then(|text| addresses.ours(text, upstream))
@@ -50,13 +61,10 @@ pub fn filter(headers: &mut HeaderMap, token: Option<&[u8]>, upstream: Upstream,
             *value = ours;
         }
     }
-    if headers.contains_key(LINK) {
-        let links: Vec<HeaderValue> =
-            headers.get_all(LINK).iter().map(|link| addresses.links(link, upstream)).collect();
-        headers.remove(LINK);
-        for link in links {
-            headers.append(LINK, link);
-        }
+    let links: Vec<HeaderValue> = headers.get_all(LINK).iter().map(|link| addresses.links(link, upstream)).collect();
+    headers.remove(LINK);
+    for link in links {
+        headers.append(LINK, link);
     }
 }
 

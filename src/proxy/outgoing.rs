@@ -54,16 +54,15 @@ pub fn dress(asked: &HeaderMap, host: &HeaderValue, bearer: Option<&Bearer>, ups
     headers
 }
 
-/// What `Connection` names (RFC 9110 7.6.1).
+/// What `Connection` names (RFC 9110 7.6.1), but for what goes no further anyway: in most messages nothing.
 pub(super) fn nominated(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
-    headers.contains_key(CONNECTION).then(|| {
-        headers
-            .get_all(CONNECTION)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok())
-            .collect()
-    })
+    let usual = |value: &HeaderValue| {
+        ["keep-alive", "close"].iter().any(|usual| value.as_bytes().eq_ignore_ascii_case(usual.as_bytes()))
+    };
+    let mut values = headers.get_all(CONNECTION).iter().filter(|value| !usual(value)).peekable();
+    values.peek()?;
+    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    Some(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect())
 }
 
 /// Drops headers that `Connection` named; never the ones that frame the message or say where it goes.
