@@ -168,6 +168,14 @@ impl Broker {
         self.store.find_app(id, of).await?.ok_or(AppError::NotFound)
     }
 
+    /// These apps, without their keys; those that are gone are left out.
+    ///
+    /// # Errors
+    /// [`AppError`]
+    pub async fn find_apps(&self, ids: &[AppId]) -> Result<Vec<AppRecord>, AppError> {
+        Ok(self.store.list_apps_of(ids).await?)
+    }
+
     /// A page of apps.
     ///
     /// # Errors

@@ -162,6 +162,7 @@ impl Broker {
         span_ms: i64,
         most: u32,
     ) -> Result<Vec<CallCount>, StoreError> {
+        self.trail.catch_up(PATIENCE).await;
         self.store.count_calls(user, since, span_ms, most).await
     }
 

@@ -4,6 +4,7 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Sqlite};
 
 use super::columns::{Columns, bits, key};
+use super::live::intact;
 use super::{Made, Result, Store, Tx};
 use crate::domain::app::{App, KeyHash};
 use crate::domain::id::{AppId, GrantId, UserId};
@@ -231,6 +232,27 @@ impl Store {
             .await?;
         record.keys = keys.iter().map(|row| kept_key(row).map(|(_, key)| key)).collect::<Result<_>>()?;
         Ok(Some(record))
+    }
+
+    /// These apps, in the order of their making; their keys are not read, and those that are gone are left out.
+    ///
+    /// # Errors
+    /// [`super::StoreError`]
+    pub async fn list_apps_of(&self, ids: &[AppId]) -> Result<Vec<AppRecord>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for chunk in ids.chunks(500) {
+            let mut query = QueryBuilder::<Sqlite>::new(
+                "SELECT a.*, u.name AS user_name FROM apps a JOIN users u ON u.id = a.user WHERE a.id IN (",
+            );
+            let mut list = query.separated(", ");
+            for id in chunk {
+                list.push_bind(id.as_bytes().to_vec());
+            }
+            query.push(") ORDER BY a.id");
+            let rows = query.build().fetch_all(&self.read).await?;
+            found.extend(rows.iter().filter_map(|row| intact("apps", record(row))));
+        }
+        Ok(found)
     }
 
     /// A page of apps; their keys are not read.

@@ -6,6 +6,7 @@ use sqlx::{QueryBuilder, Sqlite};
 
 use super::columns::{Columns, bits};
 use super::grants::grant;
+use super::live::intact;
 use super::{Result, Store};
 use crate::domain::grant::{Grant, GrantStatus};
 use crate::domain::id::{GrantId, UserId};
@@ -133,7 +134,7 @@ impl Store {
             }
             query.push(") ORDER BY g.id");
             let rows = query.build().fetch_all(&self.read).await?;
-            found.extend(rows.iter().map(with_user_name).collect::<Result<Vec<_>>>()?);
+            found.extend(rows.iter().filter_map(|row| intact("grants", with_user_name(row))));
         }
         Ok(found)
     }
@@ -145,13 +146,12 @@ impl Store {
     pub async fn list_grants(&self, filter: &GrantFilter) -> Result<Vec<ListedGrant>> {
         let mut query = QueryBuilder::<Sqlite>::new(
             "SELECT g.*, u.name AS user_name, (SELECT count(*) FROM apps a WHERE g.status <> 'disconnected' AND a.user = g.user AND a.revoked_at IS NULL \
-             AND (a.grant_id IS NULL OR a.grant_id = g.id) AND a.scopes & g.scopes_granted <> 0) AS apps FROM (SELECT g.id AS found ",
+             AND (a.grant_id IS NULL OR a.grant_id = g.id) AND a.scopes & g.scopes_granted <> 0) AS apps FROM (",
         );
-        narrow(&mut query, filter);
-        order(&mut query, filter);
+        find(&mut query, filter);
         query.push(" LIMIT ").push_bind(i64::from(filter.limit)).push(" OFFSET ").push_bind(i64::from(filter.offset));
-        query.push(") JOIN grants g ON g.id = found JOIN users u ON u.id = g.user");
-        order(&mut query, filter);
+        query.push(") JOIN grants g ON g.id = found JOIN users u ON u.id = g.user ORDER BY ");
+        query.push(order(filter.sort));
         let rows = query.build().fetch_all(&self.read).await?;
         rows.iter()
             .map(|row| {
@@ -166,26 +166,48 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`]
     pub async fn count_grants(&self, filter: &GrantFilter) -> Result<i64> {
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) ");
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT count(*) FROM grants g");
         narrow(&mut query, filter);
         Ok(query.build_query_scalar().fetch_one(&self.read).await?)
     }
 }
 
-fn order(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
-    query.push(" ORDER BY ");
+/// The ids of a listing, in its order.
+fn find(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
     match filter.sort {
         GrantSort::Attention => {
-            query.push("NOT ");
+            // The few that need their user, and then the others, of which an index has all that sorting them takes.
+            query.push("SELECT g.id AS found, 0 AS later, g.status = 'disconnected' AS ended FROM grants g");
+            narrow(query, filter);
+            query.push(" AND ");
             needs_user(query, filter);
-            query.push(", g.status = 'disconnected', g.id DESC")
+            query.push(" UNION ALL SELECT g.id, 1, g.status = 'disconnected' FROM grants g");
+            narrow(query, filter);
+            query.push(" AND NOT ");
+            needs_user(query, filter);
         }
-        GrantSort::User => query.push("u.name_folded, g.label, g.id"),
-        GrantSort::Created => query.push("g.id DESC"),
-        GrantSort::LastUsed => query.push("g.last_used_at DESC NULLS LAST, g.id"),
-        GrantSort::Expires => query.push("g.expires_at NULLS LAST, g.id"),
-        GrantSort::Unused => query.push("g.scopes_granted & ~g.scopes_used & 31 = 0, g.id"),
-    };
+        // In the order of the names, so that nothing needs sorting.
+        GrantSort::User => {
+            query.push("SELECT g.id AS found FROM users u CROSS JOIN grants g ON g.user = u.id");
+            narrow(query, filter);
+        }
+        _ => {
+            query.push("SELECT g.id AS found FROM grants g");
+            narrow(query, filter);
+        }
+    }
+    query.push(" ORDER BY ").push(order(filter.sort));
+}
+
+const fn order(sort: GrantSort) -> &'static str {
+    match sort {
+        GrantSort::Attention => "later, ended, found DESC",
+        GrantSort::User => "u.name_folded, g.label, g.id",
+        GrantSort::Created => "g.id DESC",
+        GrantSort::LastUsed => "g.last_used_at DESC NULLS LAST, g.id",
+        GrantSort::Expires => "g.expires_at NULLS LAST, g.id",
+        GrantSort::Unused => "g.scopes_granted & ~g.scopes_used & 31 = 0, g.id",
+    }
 }
 
 fn needs_user(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
@@ -201,11 +223,7 @@ fn needs_user(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
 }
 
 fn narrow(query: &mut QueryBuilder<Sqlite>, filter: &GrantFilter) {
-    query.push(match filter.sort {
-        // In the order of the names, so that the first page needs no sorting of all.
-        GrantSort::User => "FROM users u CROSS JOIN grants g ON g.user = u.id WHERE true",
-        _ => "FROM grants g WHERE true",
-    });
+    query.push(" WHERE true");
     if let Some(user) = &filter.user {
         query.push(" AND g.user = ").push_bind(user.as_bytes().to_vec());
     }

@@ -51,7 +51,7 @@ pub use users::{Made, PasswordRecord, Removal};
 /// How long a writer waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 /// The schema's version: the number of the last migration.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 

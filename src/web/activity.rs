@@ -6,7 +6,7 @@ use super::chart::{Chart, Counted, Span};
 use super::problem::Problem;
 use super::scopes::ORDER;
 use super::visit::SignedIn;
-use crate::broker::AppRecord;
+use crate::broker::{AppRecord, CallCount};
 use crate::domain::id::AppId;
 
 /// What the home page shows of calls.
@@ -59,18 +59,17 @@ const fn most(span: Span) -> u32 {
 }
 
 impl Activity {
-    /// Reads the calls of a visit's user; `apps` are their live apps.
-    pub(crate) async fn of(visit: &SignedIn, apps: &[AppRecord], span: &str) -> Result<Self, Problem> {
-        let span = Span::of(span);
-        let (most, (_, step_ms)) = (most(span), span.steps());
-        let counts = visit
-            .web
-            .broker
-            .count_calls(visit.user.id, span.since(visit.now), step_ms, most)
-            .await
-            .map_err(Problem::unavailable)?;
+    /// Counts the calls of a visit's user.
+    pub(crate) async fn count(visit: &SignedIn, span: Span) -> Result<Vec<CallCount>, Problem> {
+        let (_, step_ms) = span.steps();
+        let counts = visit.web.broker.count_calls(visit.user.id, span.since(visit.now), step_ms, most(span));
+        counts.await.map_err(Problem::unavailable)
+    }
+
+    /// `apps` are the live apps of the visit's user, and `counts` their calls in this span.
+    pub(crate) fn of(visit: &SignedIn, apps: &[AppRecord], counts: &[CallCount], span: Span) -> Self {
         let mut of_app: HashMap<AppId, i64> = HashMap::new();
-        for count in &counts {
+        for count in counts {
             *of_app.entry(count.app).or_default() += count.calls;
         }
         let names: HashMap<AppId, &str> = apps.iter().map(|record| (record.app.id, record.app.name.as_str())).collect();
@@ -84,19 +83,19 @@ impl Activity {
             })
             .collect();
         let mut chart = Chart::of(span, visit.now, "By app", &counted);
-        if of_app.values().any(|calls| *calls >= i64::from(most)) {
+        if of_app.values().any(|calls| *calls >= i64::from(most(span))) {
             chart.cut = Some("Of apps with very many calls, the newest are counted.");
         }
         let mut uses: Vec<_> =
             apps.iter().map(|record| app_use(record, of_app.get(&record.app.id).copied().unwrap_or(0))).collect();
         uses.sort_by_key(|one| std::cmp::Reverse(one.calls));
         uses.truncate(SHOWN);
-        Ok(Self {
+        Self {
             more_apps: apps.len() > uses.len(),
             apps: uses,
             chart,
             scope_names: ORDER.map(crate::domain::scope::Scope::as_str),
-        })
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Events of the audit trail as pages list them.
 
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap};
 
 use super::frame::{Pill, Tone};
 use super::moment::Moment;
@@ -44,31 +45,33 @@ impl Names {
         self.grants.insert(id, label.to_owned());
     }
 
-    /// Looks up what an event points to and is not known yet. What cannot be found is shown by its id.
-    pub(crate) async fn learn(&mut self, broker: &Broker, event: &AuditEvent) {
+    /// Looks up what events point to and is not known yet. What cannot be found is shown by its id.
+    pub(crate) async fn learn(&mut self, broker: &Broker, events: &[impl Borrow<AuditEvent>]) {
         // A page that stays open for days sees many.
         if self.apps.len() + self.grants.len() + self.users.len() > MOST_NAMES {
             *self = Self::default();
         }
-        self.learn_app(broker, event).await;
-        if let Some(id) = event.grant.filter(|id| !self.grants.contains_key(id))
-            && let Ok(Some(grant)) = broker.find_grant(id, None).await
-        {
-            self.grant(id, grant.label.as_str());
+        self.learn_apps(broker, events).await;
+        let grants = unknown(events, |event| event.grant.filter(|id| !self.grants.contains_key(id)));
+        for grant in found(&grants, broker.find_grants(&grants)).await {
+            self.grant(grant.id, grant.label.as_str());
         }
-        if let Some(id) = event.user.filter(|id| !self.users.contains_key(id))
-            && let Some(name) = broker.known_user_name(id)
-        {
-            self.user(id, &name);
+        for id in unknown(events, |event| event.user.filter(|id| !self.users.contains_key(id))) {
+            if let Some(name) = broker.known_user_name(id) {
+                self.user(id, &name);
+            }
         }
     }
 
-    /// Looks up the app of an event that is not known yet, and what the grant holds that it is tied to.
-    pub(crate) async fn learn_app(&mut self, broker: &Broker, event: &AuditEvent) {
-        let Some(id) = event.app else { return };
-        if let Some(app) = self.apps.get_mut(&id) {
-            app.held = app.grant.and_then(|id| held(broker, id));
-        } else if let Ok(record) = broker.find_app(id, None).await {
+    /// Looks up the apps of events that are not known yet, and what the grants hold that apps are tied to.
+    pub(crate) async fn learn_apps(&mut self, broker: &Broker, events: &[impl Borrow<AuditEvent>]) {
+        for id in unknown(events, |event| event.app) {
+            if let Some(app) = self.apps.get_mut(&id) {
+                app.held = app.grant.and_then(|id| held(broker, id));
+            }
+        }
+        let apps = unknown(events, |event| event.app.filter(|id| !self.apps.contains_key(id)));
+        for record in found(&apps, broker.find_apps(&apps)).await {
             self.app(broker, &record.app);
         }
     }
@@ -91,6 +94,17 @@ impl Names {
     pub(crate) fn of_grant(&self, id: Option<GrantId>) -> String {
         id.map(|id| self.grants.get(&id).cloned().unwrap_or_else(|| id.to_string())).unwrap_or_default()
     }
+}
+
+/// What events name, each once.
+fn unknown<T: Ord>(events: &[impl Borrow<AuditEvent>], of: impl Fn(&AuditEvent) -> Option<T>) -> Vec<T> {
+    let names: BTreeSet<T> = events.iter().filter_map(|event| of(event.borrow())).collect();
+    names.into_iter().collect()
+}
+
+/// What was found of these; nothing is asked where there are none.
+async fn found<T, N, E>(names: &[N], asked: impl Future<Output = Result<Vec<T>, E>>) -> Vec<T> {
+    if names.is_empty() { Vec::new() } else { asked.await.unwrap_or_default() }
 }
 
 /// What a grant holds, by memory; nothing once it has ended.

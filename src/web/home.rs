@@ -10,6 +10,7 @@ use axum::response::Response;
 
 use super::activity::Activity;
 use super::calls::{CallRow, Names};
+use super::chart::Span;
 use super::form::Fields;
 use super::frame::{Frame, Section, Tone, page};
 use super::problem::Problem;
@@ -67,27 +68,30 @@ pub(crate) async fn show(visit: SignedIn, RawQuery(query): RawQuery) -> Result<R
     let (broker, now, user) = (&visit.web.broker, visit.now, visit.user.id);
     let page_of_grants =
         GrantsAfter { user: Some(user), live: true, newest_first: true, limit: ALL, ..GrantsAfter::default() };
-    let found = broker.list_grants_after(&page_of_grants).await.map_err(Problem::unavailable)?;
+    let of_apps =
+        AppFilter { user: Some(user), live: true, newest_first: true, limit: LOOKED_AT, ..AppFilter::default() };
+    let of_calls = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: CALLS, ..AuditFilter::default() };
+    let span = Span::of(fields.one("span"));
+    // At once, since reading is most of what the page takes.
+    let (found, apps, calls, counts) = tokio::try_join!(
+        async { broker.list_grants_after(&page_of_grants).await.map_err(Problem::unavailable) },
+        async { broker.list_apps(&of_apps).await.map_err(Problem::unavailable) },
+        async { broker.list_audit(&of_calls).await.map_err(Problem::unavailable) },
+        Activity::count(&visit, span),
+    )?;
     let mut grants: Vec<Grant> = found.into_iter().map(|(grant, _)| grant).collect();
     // Those that need their user first, then the newest.
     grants.sort_by_key(|grant| (grant.status != GrantStatus::NeedsConsent, Reverse(grant.id)));
-    let filter =
-        AppFilter { user: Some(user), live: true, newest_first: true, limit: LOOKED_AT, ..AppFilter::default() };
-    let apps = broker.list_apps(&filter).await.map_err(Problem::unavailable)?;
     let mut names = Names::default();
     for record in &apps {
         names.app(broker, &record.app);
     }
-    let filter = AuditFilter { user: Some(user), kind: Some(kind::CALL), limit: CALLS, ..AuditFilter::default() };
-    let calls = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
-    for event in &calls {
-        // A revoked app, or an older one.
-        names.learn_app(broker, event).await;
-    }
+    // A revoked app, or an older one.
+    names.learn_apps(broker, &calls).await;
 
     let activity = match apps.as_slice() {
         [] => None,
-        apps => Some(Activity::of(&visit, apps, fields.one("span")).await?),
+        apps => Some(Activity::of(&visit, apps, &counts, span)),
     };
     let cut_off = cut_off(broker, &apps, &grants).await?;
     let todos: Vec<Todo> = grants

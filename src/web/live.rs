@@ -55,11 +55,8 @@ async fn shown(visit: &SignedIn, filter: AuditFilter, whose: Whose) -> Result<Re
     let filter = AuditFilter { kind: Some(kind::CALL), limit: SHOWN, ..filter };
     let found = broker.list_audit(&filter).await.map_err(Problem::unavailable)?;
     let mut names = Names::default();
-    let mut calls = Vec::with_capacity(found.len());
-    for event in &found {
-        names.learn(broker, event).await;
-        calls.push(CallRow::of(event, &names, visit.now));
-    }
+    names.learn(broker, &found).await;
+    let calls = found.iter().map(|event| CallRow::of(event, &names, visit.now)).collect();
     let (section, path) = if all { (Section::Admin, "/admin/live") } else { (Section::Live, "/live") };
     Ok(page(&LivePage {
         frame: visit.frame(section),

@@ -235,8 +235,8 @@ async fn told_of_calls(
         }
     }
     let now = broker.clock.now();
+    names.learn(broker, found.make_contiguous()).await;
     for event in found {
-        names.learn(broker, &event).await;
         let row = CallRow::of(&event, names, now);
         let _ = write!(text, "event: call\ndata: {}\n\n", row.told(whose == Whose::Own));
     }

@@ -1,4 +1,4 @@
-//! A Keyfob that has grown: 10,000 users, 10,000 grants, 30,000 apps, 50,000 events, half of them of one app. Any page of it comes in under 50 ms.
+//! A Keyfob that has grown: 10,000 users, 10,000 grants, 30,000 apps, 50,000 events, half of them of one app. Any page of it comes in under 10 ms.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,11 @@ use sqlx::sqlite::SqliteConnectOptions;
 
 use super::browser::{Browser, House, PASSWORD};
 
-/// What a page may take: 50 ms in a release build; SQLite and Keyfob are several times slower unoptimized.
-const MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 50 });
+/// What a page may take: 10 ms in a release build; SQLite and Keyfob are several times slower unoptimized.
+const MOST: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 10 });
+
+/// What a page of the API may take, which has twenty times as many rows.
+const MOST_OF_THE_API: Duration = Duration::from_millis(if cfg!(debug_assertions) { 250 } else { 50 });
 
 /// What a page may weigh, with its style sheet, its script and its icon, in bytes.
 const HEAVIEST: usize = 60_000;
@@ -147,6 +150,14 @@ impl House {
     }
 }
 
+/// So often each is asked for, at least.
+const TIMES: usize = if cfg!(debug_assertions) { 3 } else { 9 };
+
+fn median(took: &mut [Duration]) -> Duration {
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
 /// What the scheduler does twice a second: it takes much less than a look at each of 10,000 grants when none is due.
 async fn looks_at_the_schedule(house: &House) {
     let mut connection = SqliteConnectOptions::new().filename(house.broker.store.path()).connect().await.unwrap();
@@ -200,11 +211,10 @@ async fn any_page_of_the_api_and_the_administration_is_quick_when_keyfob_has_gro
         files += axum::body::to_bytes(answer.into_body(), 1 << 20).await.unwrap().len();
     }
     for path in paths {
-        let (mut best, mut size) = (Duration::MAX, 0);
-        for again in 0..20 {
-            if again >= 3 && best <= MOST {
-                break;
-            }
+        let (mut took, mut size) = (Vec::new(), 0);
+        let most = if path.starts_with("/api/v1") { MOST_OF_THE_API } else { MOST };
+        // Where others use the machine too, some are slow by no fault of ours: the median of some, or of up to twenty.
+        while took.len() < TIMES || (median(&mut took) > most && took.len() < 20) {
             #[expect(clippy::disallowed_methods, reason = "what a caller waits is measured")]
             let begun = Instant::now();
             let page = if let Some(path) = path.strip_prefix("/api/v1") {
@@ -217,15 +227,16 @@ async fn any_page_of_the_api_and_the_administration_is_quick_when_keyfob_has_gro
                 ada.open(&path).await
             };
             size = page.body.len() + files;
-            best = best.min(begun.elapsed());
+            took.push(begun.elapsed());
             assert_eq!(page.status, StatusCode::OK, "{path}: {}", page.body);
         }
-        eprintln!("{:>7.1} ms {:>6} bytes {path}", best.as_secs_f64() * 1e3, size);
+        let median = median(&mut took);
+        eprintln!("{:>7.1} ms {size:>6} bytes {path}", median.as_secs_f64() * 1e3);
         if !path.starts_with("/api/v1") && size > HEAVIEST {
             slow.push(format!("{path}: {size} bytes with style sheet, script and icon"));
         }
-        if best > MOST {
-            slow.push(format!("{path}: {best:?}"));
+        if median > most {
+            slow.push(format!("{path}: {median:?}"));
         }
     }
     assert!(slow.is_empty(), "\n{}", slow.join("\n"));

@@ -104,6 +104,20 @@ async fn a_page_of_apps_holds_what_its_filter_lets_through() {
 }
 
 #[tokio::test]
+async fn the_apps_that_are_named_are_found_whosever_they_are() {
+    let shelf = Shelf::new().await;
+    let users = [shelf.put_user("ada", Role::Admin).await, shelf.put_user("bob", Role::Member).await];
+    let mut made: Vec<_> = (0..4).map(|n| shelf.app(users[n % 2], hash(n))).collect();
+    for new in &made {
+        assert_eq!(shelf.store.keep_app(new).await.unwrap(), Made::Done);
+    }
+    made.sort_by_key(|new| new.app.id);
+    let found = shelf.store.list_apps_of(&[made[2].app.id, shelf.id(), made[0].app.id]).await.unwrap();
+    assert_eq!(found.iter().map(|r| r.app.id).collect::<Vec<_>>(), [made[0].app.id, made[2].app.id]);
+    assert!(shelf.store.list_apps_of(&[]).await.unwrap().is_empty());
+}
+
+#[tokio::test]
 async fn pages_of_apps_hold_the_live_ones_first_and_of_either_the_newest_and_each_once() {
     let shelf = Shelf::new().await;
     let ada = shelf.put_user("ada", Role::Admin).await;

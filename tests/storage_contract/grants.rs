@@ -116,6 +116,48 @@ async fn a_listing_holds_what_its_filter_lets_through_those_that_need_their_user
 }
 
 #[tokio::test]
+async fn pages_of_what_needs_attention_are_in_the_order_of_one_sorting_whoever_knows_what_needs_it() {
+    let shelf = Shelf::new().await;
+    let users = [shelf.put_user("ada", Role::Admin).await, shelf.put_user("bob", Role::Member).await];
+    let mut grants = Vec::new();
+    for n in 0..24 {
+        let id = shelf.put_grant(users[n % 2]).await;
+        if n % 5 == 0 {
+            shelf.store.replace_with_needs_consent(id, 1, ConsentReason::Expired).await.unwrap();
+        } else if n % 3 == 0 {
+            shelf.store.take_grant_secrets(id).await.unwrap();
+        }
+        grants.push((id, users[n % 2], n % 5 == 0, n % 5 != 0 && n % 3 == 0));
+    }
+    // Memory may know better: two that are kept as sound, and one that is disconnected.
+    let known = vec![grants[1].0, grants[8].0, grants[3].0];
+    for (needing, user) in
+        [(None, None), (None, Some(users[0])), (Some(known.clone()), None), (Some(known), Some(users[1]))]
+    {
+        let mut expected = grants.clone();
+        expected.retain(|(_, of, ..)| user.is_none_or(|user| user == *of));
+        expected.sort_by_key(|(id, _, kept, ended)| {
+            let needs = needing.as_ref().map_or(*kept, |known| known.contains(id));
+            (!needs, *ended, std::cmp::Reverse(*id))
+        });
+        let expected: Vec<_> = expected.into_iter().map(|(id, ..)| id).collect();
+        for limit in [1, 5, 50] {
+            let mut seen = Vec::new();
+            loop {
+                let offset = u32::try_from(seen.len()).unwrap();
+                let page = GrantFilter { user, needing: needing.clone(), limit, offset, ..GrantFilter::default() };
+                let page = shelf.store.list_grants(&page).await.unwrap();
+                if page.is_empty() {
+                    break;
+                }
+                seen.extend(page.into_iter().map(|listed| listed.grant.id));
+            }
+            assert_eq!(seen, expected, "{limit} on a page, of {user:?}, with {needing:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn pages_follow_each_other_without_a_gap_or_a_repetition() {
     let shelf = Shelf::new().await;
     let ada = shelf.put_user("ada", Role::Admin).await;

@@ -136,9 +136,7 @@ pub(crate) async fn show(Admin(visit): Admin, RawQuery(raw): RawQuery) -> Result
     let wrong = [&user, &app, &since].iter().any(|field| field.error.is_some());
     let events = if wrong { Vec::new() } else { broker.list_audit(&filter).await.map_err(Problem::unavailable)? };
     let mut names = Names::default();
-    for event in &events {
-        names.learn(broker, event).await;
-    }
+    names.learn(broker, &events).await;
     let span = Span::of(fields.one("span"));
     let chart = if wrong { None } else { chart(&visit, &filter, span).await? };
     let full = events.len() == PAGE as usize;
