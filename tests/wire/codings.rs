@@ -285,3 +285,25 @@ async fn only_codings_that_can_be_looked_into_are_asked_for() {
     world.get("/api/vehicles").await;
     assert!(!world.provider.one().names().contains(&"accept-encoding".to_owned()));
 }
+
+#[tokio::test]
+async fn a_body_that_was_compressed_for_the_way_is_not_passed_on_where_a_token_was_sent() {
+    let world = World::new().await;
+    let token = coded("gzip", &format!("{{\"token\":\"{TOKEN}\"}}"));
+    let ended = [chunk(&token), b"0\r\n\r\n".to_vec()].concat();
+    for (codings, body) in [
+        ("gzip, chunked", &ended),
+        ("gzip\r\nTransfer-Encoding: chunked", &ended),
+        ("Chunked, gzip", &token),
+        ("gzip", &token),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: {codings}\r\n\r\n");
+        world.provider.will(Script::AnswerAndClose([head.as_bytes(), body].concat()));
+        world.get("/api/vehicles").await.refuses(502, "upstream_protocol_error");
+    }
+    for chunked in ["chunked", "Chunked"] {
+        let head = format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {chunked}\r\n\r\n");
+        world.provider.will_answer(head + "2\r\n{}\r\n0\r\n\r\n");
+        assert_eq!(world.get("/api/vehicles").await.text(), "{}");
+    }
+}

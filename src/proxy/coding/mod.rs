@@ -1,8 +1,8 @@
 //! Looks into compressed bodies, so that a token in them is found as one in plain text is. What is passed on is not changed.
 
 use bytes::Bytes;
-use http::header::CONTENT_ENCODING;
-use http::{HeaderMap, HeaderValue};
+use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 use super::echo::{Guarded, joined};
 use decoder::Decoder;
@@ -23,6 +23,12 @@ pub(super) struct Sealed;
 
 fn is_open(name: &[u8]) -> bool {
     ["gzip", "x-gzip", "deflate", "br", "identity"].iter().any(|open| name.eq_ignore_ascii_case(open.as_bytes()))
+}
+
+/// The codings that headers of this name list.
+fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
+    let names = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+    names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"))
 }
 
 /// What is asked for in place of these codings (RFC 9110 12.5.3), where they name one that cannot be looked into.
@@ -47,8 +53,10 @@ pub(super) fn openable(accepted: &HeaderValue) -> Option<HeaderValue> {
     )
 }
 
-/// Whether it could be a piece of a text, as compressed data are not for long. Its last character may be cut.
+/// Whether it could be a piece of a text, as compressed data are not for long. Its first and last characters may be cut.
 fn is_text(bytes: &[u8]) -> bool {
+    let cut = bytes.iter().take(3).take_while(|byte| matches!(byte, 0x80..=0xbf)).count();
+    let bytes = &bytes[cut..];
     bytes.iter().all(|byte| !byte.is_ascii_control() || byte.is_ascii_whitespace())
         && str::from_utf8(bytes).err().is_none_or(|fault| fault.error_len().is_none())
 }
@@ -59,6 +67,8 @@ pub(super) struct Coded {
     decoders: Vec<Decoder>,
     /// Whether nothing of it has come yet.
     unseen: bool,
+    /// Whether it cannot be what it says by how it begins, and passes as it is.
+    as_it_is: bool,
     /// Whether all of it could be text as it is.
     text: bool,
     /// From the chunk on that decodes to a text that ends in what could be the token's beginning.
@@ -70,12 +80,11 @@ pub(super) struct Coded {
 impl Coded {
     /// By what the headers say; nothing for a body in plain text.
     pub(super) fn of(headers: &HeaderMap, token: &[u8]) -> Result<Option<Self>, Sealed> {
-        let mut codings = headers
-            .get_all(CONTENT_ENCODING)
-            .iter()
-            .flat_map(|value| value.as_bytes().split(|byte| *byte == b','))
-            .map(<[u8]>::trim_ascii)
-            .filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"));
+        // What was compressed for this hop alone stays so when its chunks are taken apart (RFC 9112 7.1).
+        if listed(headers, &TRANSFER_ENCODING).any(|name| !name.eq_ignore_ascii_case(b"chunked")) {
+            return Err(Sealed);
+        }
+        let mut codings = listed(headers, &CONTENT_ENCODING);
         let Some(name) = codings.next() else { return Ok(None) };
         if codings.next().is_some() {
             return Err(Sealed);
@@ -88,7 +97,7 @@ impl Coded {
             b"br" => vec![Decoder::brotli(plain())],
             _ => return Err(Sealed),
         };
-        Ok(Some(Self { decoders, unseen: true, text: true, held: Bytes::new(), after: 0 }))
+        Ok(Some(Self { decoders, unseen: true, as_it_is: false, text: true, held: Bytes::new(), after: 0 }))
     }
 
     /// What of the body may be passed on, now that this much more of it is here. Nothing is that could not be looked into: a
@@ -98,8 +107,9 @@ impl Coded {
             && std::mem::take(&mut self.unseen)
         {
             self.decoders.retain(|decoder| decoder.may_begin_with(*first));
+            self.as_it_is = self.decoders.is_empty();
         }
-        if self.decoders.is_empty() {
+        if self.as_it_is {
             return Guarded::Clean(chunk);
         }
         self.text = self.text && is_text(&chunk);
