@@ -92,7 +92,7 @@ pub(crate) async fn begin(Posted { visit, fields }: Posted<SignedIn>) -> Result<
             return Ok(page.respond(&visit, StatusCode::BAD_REQUEST).await);
         }
     };
-    let (now, then) = if fields.has("split") { split(scopes) } else { (scopes, fields.next()) };
+    let (now, then) = if fields.has("split") { split(scopes, fields.next()) } else { (scopes, fields.next()) };
     let wish = AuthorizationWish {
         user: visit.user.id,
         browser: visit.browser(),
@@ -115,12 +115,12 @@ pub(crate) async fn begin(Posted { visit, fields }: Posted<SignedIn>) -> Result<
     Ok(page.respond(&visit, StatusCode::UNPROCESSABLE_ENTITY).await)
 }
 
-/// Two grants by one click: first everything else, and back here for the commands.
-fn split(scopes: ScopeSet) -> (ScopeSet, Option<String>) {
+/// Two grants by one click: first everything else, and back here for the commands, and then to where somebody came from.
+fn split(scopes: ScopeSet, next: Option<String>) -> (ScopeSet, Option<String>) {
     let controls = ScopeSet::of(Scope::Controls);
     let rest = scopes.minus(controls);
     let rest = if rest.is_empty() { ScopeSet::of(Scope::Vehicles) } else { rest };
-    (rest, Some("/connect?scope=controls&label=Commands".to_owned()))
+    (rest, Some(with_next("/connect?scope=controls&label=Commands".to_owned(), next.as_deref())))
 }
 
 impl From<BeginError> for Refused {

@@ -100,12 +100,15 @@ fn is_loopback(name: &str) -> bool {
     name == "localhost" || bare.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
+/// The longest path to go to: a form for a new app stands in one, with a name of 80 characters, each of which takes up to twelve.
+const LONGEST: usize = 2_048;
+
 /// A path of our own to go to: it starts with one slash, and no browser can read it as another host.
 #[must_use]
 pub(crate) fn local_path(text: &str) -> Option<&str> {
     let good = text.starts_with('/')
         && !text.starts_with("//")
-        && text.len() <= 512
+        && text.len() <= LONGEST
         && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
     good.then_some(text)
 }
@@ -157,5 +160,6 @@ mod tests {
         for bad in ["", "grants", "//evil", "/\\evil", "https://evil", "/a\tb", "/a\r\nb", "/ä"] {
             assert_eq!(local_path(bad), None, "{bad}");
         }
+        assert_eq!(local_path(&format!("/{}", "a".repeat(LONGEST))), None);
     }
 }

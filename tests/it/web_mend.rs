@@ -230,3 +230,31 @@ async fn whoever_turns_back_at_the_provider_finds_what_they_came_for_and_the_way
     assert_eq!((elsewhere.status, elsewhere.location()), (StatusCode::BAD_REQUEST, ""));
     assert_eq!(ada.open(&callback).await.location(), "/live");
 }
+
+#[tokio::test]
+async fn an_app_with_the_longest_name_that_there_is_outlives_the_question_for_the_password_too() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    house.clock.advance(Duration::from_secs(16 * 60));
+    let name = "\u{1f697}".repeat(80);
+    let fields =
+        [("name", name.as_str()), ("scope", "controls"), ("scope", "account"), ("expires", "90d"), ("rate", "60/m")];
+    let asked = ada.fill("/apps/new", "/apps/new", &fields).await;
+    let page = ada.open(asked.location()).await;
+    let shown = ada.fill(asked.location(), "/confirm", &[("password", PASSWORD), ("next", &next(&page))]).await;
+    let page = ada.open(shown.location()).await;
+    assert!(page.has(&name) && page.has("90d") && page.has("60/m"), "{}", shown.location());
+    assert!(is_ticked(&page, "controls") && is_ticked(&page, "account"));
+}
+
+#[tokio::test]
+async fn two_grants_by_one_click_lead_back_to_where_they_were_missed() {
+    let house = House::with_admin().await;
+    let mut ada = house.signed_in("ada").await;
+    let fields = [("scope", "vehicles"), ("scope", "controls"), ("split", "yes"), ("next", "/live?a=b&c=d")];
+    let then = consent(&mut ada, "/connect", "/connect", &fields, &["vehicles"]).await;
+    let page = ada.open(&then).await;
+    assert!(is_ticked(&page, "controls") && !is_ticked(&page, "vehicles") && page.has("Now the second grant"));
+    let fields = [("scope", "controls"), ("label", "Commands"), ("next", &next(&page))];
+    assert_eq!(consent(&mut ada, &then, "/connect", &fields, &["controls"]).await, "/live?a=b&c=d");
+}
