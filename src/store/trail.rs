@@ -36,6 +36,13 @@ pub type AuditPage = Vec<AuditEvent>;
 /// By how much the time of rows may be out of their numbers' order: they are written in batches, by several processes.
 const OUT_OF_ORDER: Duration = Duration::from_secs(300);
 
+/// The smallest and the largest number are asked for one by one: both at once are found by reading every row.
+const FIRST_ROW: &str = "WITH RECURSIVE halves (low, high) AS ( \
+    SELECT coalesce((SELECT min(id) FROM audit), 0), coalesce((SELECT max(id) FROM audit), 0) + 1 \
+    UNION ALL SELECT iif(a.at < $1, a.id + 1, low), iif(a.at < $1, high, (low + high) / 2) FROM halves \
+    LEFT JOIN audit a ON a.id = (SELECT id FROM audit WHERE id >= (low + high) / 2 ORDER BY id LIMIT 1) \
+    WHERE low < high) SELECT low FROM halves WHERE low >= high";
+
 fn event(row: &SqliteRow) -> Result<AuditEvent> {
     let row = Columns(row);
     let kept_kind = row.text("kind")?;
@@ -111,23 +118,7 @@ impl Store {
 
     /// The number of the first row from a moment on, by halving; one beyond the last when all are older.
     pub(super) async fn first_row_from(&self, at: Timestamp) -> Result<i64> {
-        let (mut low, mut high): (i64, i64) =
-            sqlx::query_as("SELECT coalesce(min(id), 0), coalesce(max(id), 0) + 1 FROM audit")
-                .fetch_one(&self.read)
-                .await?;
-        while low < high {
-            let middle = low + (high - low) / 2;
-            let next: Option<(i64, i64)> =
-                sqlx::query_as("SELECT id, at FROM audit WHERE id >= $1 ORDER BY id LIMIT 1")
-                    .bind(middle)
-                    .fetch_optional(&self.read)
-                    .await?;
-            match next {
-                Some((id, next)) if next < at.millis() => low = id + 1,
-                _ => high = middle,
-            }
-        }
-        Ok(low)
+        Ok(sqlx::query_scalar(FIRST_ROW).bind(at.millis()).fetch_one(&self.read).await?)
     }
 }
 
@@ -265,6 +256,16 @@ mod tests {
             assert!(expected.is_none_or(|id| found <= id), "{secs}: {found} {expected:?}");
             assert!(before.is_none_or(|id| found > id), "{secs}: {found} {before:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_moment_is_found_without_reading_every_row() {
+        let (_directory, store) = filled(0..0).await;
+        let plan = sqlx::AssertSqlSafe(format!("EXPLAIN QUERY PLAN {FIRST_ROW}"));
+        let steps: Vec<(i64, i64, i64, String)> = sqlx::query_as(plan).bind(0).fetch_all(&store.read).await.unwrap();
+        let steps: Vec<_> = steps.into_iter().map(|(.., step)| step).collect();
+        assert!(steps.iter().any(|step| step.contains("SEARCH audit")), "{steps:?}");
+        assert!(!steps.iter().any(|step| step.contains("SCAN audit") || step.contains("SCAN a")), "{steps:?}");
     }
 
     #[tokio::test]
