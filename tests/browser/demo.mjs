@@ -23,7 +23,8 @@ export function freePort() {
   });
 }
 
-async function start(command, more) {
+/// A running program, in a directory and on ports of its own.
+export async function start(command, more = {}, from = program) {
   const directory = mkdtempSync(join(tmpdir(), 'keyfob-browser-'));
   const [web, proxy, ops, sandbox] = await Promise.all([freePort(), freePort(), freePort(), freePort()]);
   const env = {
@@ -36,7 +37,7 @@ async function start(command, more) {
     KEYFOB_SANDBOX_LISTEN: `127.0.0.1:${sandbox}`,
     ...more,
   };
-  const child = spawn(program, command, { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const child = spawn(from, command, { cwd: directory, env, stdio: ['ignore', 'pipe', 'pipe'] });
   let log = '';
   child.stderr.on('data', (bytes) => { log += bytes; });
   const exited = new Promise((done) => child.on('exit', done));
@@ -64,7 +65,7 @@ export async function startDemo(more = {}) {
 
 /// A Keyfob that nobody has set up yet: the address of its setup page, and `stop`.
 export async function startNew() {
-  const running = await start(['serve'], {});
+  const running = await start(['serve']);
   const line = await running.line((text) => text.startsWith('setup: '));
   return { setup: line.slice('setup: '.length), ...running };
 }
