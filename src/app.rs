@@ -131,8 +131,9 @@ impl App {
                 counted.count_grants_for_metrics();
             });
         serving.spawn(accept(listeners.ops, ops, limits(64), metrics.clone(), Listener::Ops, stopping.clone()));
-        let web = Web::new(broker.clone(), parts::web(settings)).router(crate::api::router(broker.clone()));
-        serving.spawn(accept(listeners.web, web, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));
+        let web = Web::new(broker.clone(), parts::web(settings));
+        let pages = web.clone().router(crate::api::router(broker.clone()));
+        serving.spawn(accept(listeners.web, pages, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));
 
         serving.spawn(proxy::serve(listeners.proxy, broker.clone(), proxy, metrics.clone(), stopping));
 
@@ -159,7 +160,12 @@ impl App {
         // Nobody listens any more only when everything has ended already.
         let _ = stop.send(true);
         tokio::select! {
-            () = async { while serving.join_next().await.is_some() {} } => {}
+            () = async {
+                while serving.join_next().await.is_some() {}
+                if !web.end_changes(settings.drain).await {
+                    tracing::warn!("Changes were still running after the drain time and are cut off");
+                }
+            } => {}
             () = signals.first() => tracing::warn!("Told to stop again: running calls are cut off"),
         }
         beside.shutdown().await;

@@ -4,6 +4,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::extract::{Request, State};
@@ -17,7 +18,7 @@ use crate::broker::to_its_end;
 
 /// How many changes run at once: as many as the listener holds connections, so that whoever hangs up and comes again can't
 /// pile them up.
-const AT_ONCE: usize = 1_024;
+const AT_ONCE: u32 = 1_024;
 
 /// The places of the changes that run.
 #[derive(Clone)]
@@ -25,7 +26,12 @@ pub(super) struct Places(Arc<Semaphore>);
 
 impl Places {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(AT_ONCE)))
+        Self(Arc::new(Semaphore::new(AT_ONCE as usize)))
+    }
+
+    /// Waits until none runs any more; false when that took too long.
+    pub(super) async fn are_free(&self, patience: Duration) -> bool {
+        tokio::time::timeout(patience, self.0.acquire_many(AT_ONCE)).await.is_ok()
     }
 }
 
@@ -79,5 +85,37 @@ impl HttpBody for Awaited {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use axum::Router;
+    use axum::middleware::from_fn_with_state;
+    use axum::routing::post;
+    use futures_util::poll;
+    use tokio::sync::Notify;
+    use tower::ServiceExt as _;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_change_whose_client_has_left_is_waited_for() {
+        let (places, go, done) = (Places::new(), Arc::new(Notify::new()), Arc::new(AtomicBool::new(false)));
+        let (may_go, is_done) = (Arc::clone(&go), Arc::clone(&done));
+        let change = async move || {
+            may_go.notified().await;
+            is_done.store(true, Ordering::Relaxed);
+        };
+        let router = Router::new().route("/", post(change)).layer(from_fn_with_state(places.clone(), run));
+        assert!(places.are_free(Duration::ZERO).await);
+        let mut asked = Box::pin(router.oneshot(Request::post("/").body(Body::empty()).unwrap()));
+        assert!(poll!(asked.as_mut()).is_pending());
+        drop(asked);
+        assert!(!places.are_free(Duration::from_millis(20)).await);
+        go.notify_one();
+        assert!(places.are_free(Duration::from_secs(10)).await && done.load(Ordering::Relaxed));
     }
 }

@@ -92,7 +92,8 @@ pub(crate) async fn begin(Posted { visit, fields }: Posted<SignedIn>) -> Result<
             return Ok(page.respond(&visit, StatusCode::BAD_REQUEST).await);
         }
     };
-    let (now, then) = if fields.has("split") { split(scopes, fields.next()) } else { (scopes, fields.next()) };
+    let (now, then) =
+        if fields.has("split") { split(scopes, fields.next().as_deref()) } else { (scopes, fields.next()) };
     let wish = AuthorizationWish {
         user: visit.user.id,
         browser: visit.browser(),
@@ -116,11 +117,11 @@ pub(crate) async fn begin(Posted { visit, fields }: Posted<SignedIn>) -> Result<
 }
 
 /// Two grants by one click: first everything else, and back here for the commands, and then to where somebody came from.
-fn split(scopes: ScopeSet, next: Option<String>) -> (ScopeSet, Option<String>) {
+fn split(scopes: ScopeSet, next: Option<&str>) -> (ScopeSet, Option<String>) {
     let controls = ScopeSet::of(Scope::Controls);
     let rest = scopes.minus(controls);
     let rest = if rest.is_empty() { ScopeSet::of(Scope::Vehicles) } else { rest };
-    (rest, Some(with_next("/connect?scope=controls&label=Commands".to_owned(), next.as_deref())))
+    (rest, Some(with_next("/connect?scope=controls&label=Commands".to_owned(), next)))
 }
 
 impl From<BeginError> for Refused {

@@ -34,6 +34,7 @@ mod visit;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
@@ -60,6 +61,7 @@ pub struct Web {
     pub(crate) entropy: Entropy,
     pub(crate) settings: Arc<WebSettings>,
     pub(crate) streams: Streams,
+    changes: change::Places,
 }
 
 /// What the pages need to know of the settings beside what the broker knows.
@@ -91,8 +93,14 @@ impl Web {
             entropy: broker.entropy.clone(),
             settings: Arc::new(settings),
             streams: Streams::default(),
+            changes: change::Places::new(),
             broker,
         }
+    }
+
+    /// Waits for the changes whose clients left before they had ended; false when that took too long.
+    pub async fn end_changes(&self, patience: Duration) -> bool {
+        self.changes.are_free(patience).await
     }
 
     /// The web listener's whole service: `programs` (the management API) beside the pages, behind the same host check and
@@ -110,7 +118,7 @@ impl Web {
         // The host and the prefix are judged before anything is routed, so that they wrap the routes from outside.
         Router::new()
             .fallback_service(pages.merge(programs))
-            .layer(from_fn_with_state(change::Places::new(), change::run))
+            .layer(from_fn_with_state(self.changes.clone(), change::run))
             .layer(from_fn_with_state(self.clone(), guard::host))
             .layer(CatchPanicLayer::custom(panicked))
             .layer(from_fn_with_state(self.clone(), problem::dress))

@@ -9,6 +9,7 @@ mod demo;
 mod doctor;
 mod documents;
 mod exit_codes;
+mod hang_up;
 mod headless;
 mod help;
 mod kept;
