@@ -65,6 +65,29 @@ async fn response_headers_are_filtered() {
 }
 
 #[tokio::test]
+async fn what_connection_names_is_not_passed_on_however_it_is_listed() {
+    let world = World::new().await;
+    for connection in [
+        &["close, X-Secret"][..],
+        &["keep-alive", "x-secret"],
+        &["Keep-Alive,x-SECRET", "close"],
+        &["x-other", " ,, X-Secret ,"],
+        &["X-Secret", "keep-alive"],
+    ] {
+        let mut headers = vec![("keep-alive", "timeout=5"), ("x-secret", "1"), ("X-Secret", "2"), ("x-kept", "3")];
+        headers.extend(connection.iter().map(|value| ("connection", *value)));
+        world.provider.will(Script::AnswerAndClose(answer("200 OK", &headers, "x")));
+        let got = world.get("/api/vehicles").await;
+        let of = |name| got.values(name);
+        assert_eq!((of("x-secret"), of("keep-alive"), of("x-kept")), (vec![], vec![], vec!["3"]), "{connection:?}");
+        assert_eq!((got.one("content-length"), got.text().as_str()), ("1", "x"), "{connection:?}");
+    }
+    // What frames the message stays, whoever names it.
+    world.provider.will(Script::AnswerAndClose(answer("200 OK", &[("connection", "content-length, close")], "x")));
+    assert_eq!(world.get("/api/vehicles").await.one("content-length"), "1");
+}
+
+#[tokio::test]
 async fn addresses_of_the_provider_become_the_proxys_and_others_stay() {
     let world = World::with(&[("KEYFOB_PROXY_PUBLIC_URL", "https://proxy.example/base")], |_| {}).await;
     let own = format!("http://{}", world.provider.address);
