@@ -38,12 +38,12 @@ pub enum KeyRefusal {
 
 /// Whoever showed a valid app key.
 #[derive(Clone)]
-pub struct Caller(KeyedApp);
+pub struct Caller(Arc<KeyedApp>);
 
 /// The proof that a call may go on: only [`Caller::permit`] makes one.
 #[derive(Clone)]
 pub struct Permit {
-    keyed: KeyedApp,
+    keyed: Arc<KeyedApp>,
     route: Route,
 }
 

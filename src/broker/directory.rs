@@ -29,7 +29,6 @@ pub(super) struct UserCell {
 }
 
 /// An app behind one of its keys.
-#[derive(Clone)]
 pub(super) struct KeyedApp {
     pub(super) app: Arc<App>,
     pub(super) user: Arc<UserCell>,
@@ -49,7 +48,7 @@ struct Ledger {
 
 /// Users, grants and apps in memory.
 pub struct Directory {
-    keys: Sharded<KeyHash, KeyedApp>,
+    keys: Sharded<KeyHash, Arc<KeyedApp>>,
     users: Sharded<UserId, Arc<UserCell>>,
     grants: Sharded<GrantId, Arc<GrantCell>>,
     ledger: Mutex<Ledger>,
@@ -92,18 +91,18 @@ impl Directory {
     async fn read_all(&self, ledger: &mut Ledger) -> Result<(), StoreError> {
         // The revision is read first: what changes meanwhile is read twice rather than never.
         let revision = self.store.revision().await?;
-        let live = self.store.read_live().await?;
+        let mut live = self.store.read_live(|record| self.state_of(record)).await?;
         // From here on nothing waits, so that whoever breaks this off leaves memory as it was.
         let mut users: HashMap<_, _> = live.users.into_iter().map(|user| (user.id, (user, Vec::new()))).collect();
         let mut grants = Vec::new();
-        for record in live.grants {
-            let id = record.grant.id;
+        for state in live.grants {
+            let id = state.grant.id;
             let cell = match self.grants.find(&id, Arc::clone) {
                 Some(cell) => {
-                    cell.replace(self.state_of(record));
+                    cell.replace(state);
                     cell
                 }
-                None => Arc::new(GrantCell::new(self.state_of(record))),
+                None => Arc::new(GrantCell::new(state)),
             };
             if let Some((_, of_user)) = users.get_mut(&cell.user) {
                 of_user.push(Arc::clone(&cell));
@@ -116,44 +115,43 @@ impl Directory {
                 (id, Arc::new(UserCell { user: ArcSwap::from_pointee(user), grants: ArcSwap::from_pointee(grants) }))
             })
             .collect();
-        let mut keys_of_app = HashMap::<AppId, Vec<KeptKey>>::new();
-        for (app, key) in live.keys {
-            keys_of_app.entry(app).or_default().push(key);
-        }
-        let mut keyed = Vec::with_capacity(live.apps.len());
+        live.keys.sort_unstable_by_key(|(app, _)| *app);
+        let kept = |app: AppId| -> Vec<KeptKey> {
+            let from = live.keys.partition_point(|(of, _)| *of < app);
+            live.keys[from..].iter().take_while(|(of, _)| *of == app).map(|(_, key)| *key).collect()
+        };
         let lent = self.lent.held();
         ledger.keys_of_app.clear();
-        for app in live.apps {
-            let Some(user) = users.get(&app.user) else { continue };
-            let kept = keys_of_app.remove(&app.id).unwrap_or_default();
+        let keyed = live.apps.into_iter().flat_map(|app| {
+            let Some(user) = users.get(&app.user) else { return Vec::new() };
+            let kept = kept(app.id);
             ledger.keys_of_app.insert(app.id, (app.user, kept.iter().map(|key| key.hash).collect()));
             let keys = with_lent(&lent, app.id, &kept);
-            keyed.extend(self.keyed(app, user, &keys, None));
-        }
-        keyed.extend(self.keyed_own(&lent, &users));
+            self.keyed(app, user, &keys, None)
+        });
+        self.keys.fill(keyed.chain(self.keyed_own(&lent, &users)));
         self.grants.fill(grants);
-        self.users.fill(users.into_iter().collect());
-        self.keys.fill(keyed);
+        self.users.fill(users);
         ledger.revision = revision;
         Ok(())
     }
 
     fn keyed(
         &self,
-        app: App,
+        app: Arc<App>,
         user: &Arc<UserCell>,
         keys: &[KeptKey],
         admission: Option<Arc<Admission>>,
-    ) -> Vec<(KeyHash, KeyedApp)> {
+    ) -> Vec<(KeyHash, Arc<KeyedApp>)> {
         let admission = match admission {
             Some(admission) => Admission::renewed(admission, app.rate.or(self.default_rate)),
             None => Arc::new(Admission::new(app.rate.or(self.default_rate))),
         };
-        let app = Arc::new(app);
         keys.iter()
             .map(|key| {
                 let (app, user, admission) = (Arc::clone(&app), Arc::clone(user), Arc::clone(&admission));
-                (key.hash, KeyedApp { app, user, admission, hash: key.hash, valid_until: key.valid_until })
+                let keyed = KeyedApp { app, user, admission, hash: key.hash, valid_until: key.valid_until };
+                (key.hash, Arc::new(keyed))
             })
             .collect()
     }
@@ -182,8 +180,8 @@ impl Directory {
     }
 
     /// Finds the app behind a key.
-    pub(super) fn find_key(&self, hash: &KeyHash) -> Option<KeyedApp> {
-        self.keys.find(hash, KeyedApp::clone)
+    pub(super) fn find_key(&self, hash: &KeyHash) -> Option<Arc<KeyedApp>> {
+        self.keys.find(hash, Arc::clone)
     }
 
     /// Finds a grant.
@@ -301,14 +299,14 @@ impl Directory {
                     .keys_of_app
                     .get(&id)
                     .and_then(|(_, keys)| self.find_key(keys.first()?))
-                    .map(|keyed| keyed.admission);
+                    .map(|keyed| Arc::clone(&keyed.admission));
                 self.drop_app(ledger, id);
                 let Some(record) = record.filter(|record| record.app.revoked_at.is_none()) else { return Ok(()) };
                 let Some(user) = self.find_or_read_user(record.app.user).await? else { return Ok(()) };
                 ledger.keys_of_app.insert(id, (record.app.user, record.keys.iter().map(|key| key.hash).collect()));
                 let lent = self.lent.held();
                 let keys = with_lent(&lent, id, &record.keys);
-                self.put_keys(record.app, &user, &keys, admission);
+                self.put_keys(Arc::new(record.app), &user, &keys, admission);
             }
         }
         Ok(())

@@ -56,7 +56,7 @@ impl<K: Hash + Eq + Clone, V: Clone> Sharded<K, V> {
         });
     }
 
-    pub(super) fn fill(&self, entries: Vec<(K, V)>) {
+    pub(super) fn fill(&self, entries: impl IntoIterator<Item = (K, V)>) {
         let mut maps: Vec<Map<K, V>> = (0..SHARDS).map(|_| Map::default()).collect();
         for (key, value) in entries {
             let mut hasher = Uniform::default();

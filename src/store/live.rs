@@ -1,5 +1,7 @@
 //! Everything that a process serves, read at once into memory.
 
+use std::sync::Arc;
+
 use futures_util::TryStreamExt as _;
 use sqlx::sqlite::SqliteRow;
 
@@ -13,29 +15,32 @@ use crate::domain::user::User;
 
 /// What is not disconnected and not revoked.
 #[derive(Debug)]
-pub struct Live {
+pub struct Live<G> {
     /// Every account.
     pub users: Vec<User>,
-    /// Every grant that is not disconnected.
-    pub grants: Vec<GrantRecord>,
+    /// Every grant that is not disconnected, as it was taken over.
+    pub grants: Vec<G>,
     /// Every app that is not revoked.
-    pub apps: Vec<App>,
+    pub apps: Vec<Arc<App>>,
     /// The keys of those apps.
     pub keys: Vec<(AppId, KeptKey)>,
 }
 
 impl Store {
-    /// Reads everything that is live. A row that is damaged is logged and left out, so that it hides none of the others.
+    /// Reads everything that is live. `take` makes of each grant what is kept of it: sealed, ten thousand take more memory than
+    /// all else. A row that is damaged is logged and left out, so that it hides none of the others.
     ///
     /// # Errors
     /// [`super::StoreError`]
-    pub async fn read_live(&self) -> Result<Live> {
+    pub async fn read_live<G>(&self, take: impl Fn(GrantRecord) -> G) -> Result<Live<G>> {
+        let grant = |row: &SqliteRow| record(row).map(&take);
+        let app = |row: &SqliteRow| app(row).map(Arc::new);
         // At once, since reading is most of what a start takes; each row is taken over as it comes, so that no table is in
         // memory twice.
         let keys = "SELECT k.app, k.hash, k.valid_until FROM app_keys k JOIN apps a ON a.id = k.app WHERE a.revoked_at IS NULL";
         let (users, grants, apps, keys) = tokio::try_join!(
             self.intact("users", "SELECT * FROM users", user),
-            self.intact("grants", "SELECT * FROM grants WHERE status <> 'disconnected'", record),
+            self.intact("grants", "SELECT * FROM grants WHERE status <> 'disconnected'", grant),
             self.intact("apps", "SELECT * FROM apps WHERE revoked_at IS NULL", app),
             self.intact("app_keys", keys, kept_key),
         )?;

@@ -102,6 +102,7 @@ async fn a_program_that_has_grown_is_soon_ready_small_and_as_cheap_to_call() {
         eprintln!("figure: CPU until ready: {:.0} ms", cpu(running.pid()) * 1e3);
     }
     let (small, large) = (small.serve().await, large.serve().await);
+    eprintln!("figure: memory when grown, before load: {:.1} MB", resident(large.pid()) / MB);
     let mut costs = [Vec::new(), Vec::new()];
     let last = Duration::from_millis(of(3_000, 300));
     for _ in 0..of(9, 2) {

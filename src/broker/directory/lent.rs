@@ -44,7 +44,7 @@ impl Directory {
         let Some(user) = self.find_user(app.user) else { return false };
         let key = KeptKey { hash, valid_until: None };
         lent.push(LentKey { app: app.id, key, own: Some(app.clone()) });
-        self.put_keys(app, &user, &[key], None);
+        self.put_keys(Arc::new(app), &user, &[key], None);
         true
     }
 
@@ -58,7 +58,7 @@ impl Directory {
         };
         let key = KeptKey { hash, valid_until: Some(until) };
         self.lent.held().push(LentKey { app, key, own: None });
-        self.put_keys(App::clone(&keyed.app), &keyed.user, &[key], Some(keyed.admission));
+        self.put_keys(Arc::clone(&keyed.app), &keyed.user, &[key], Some(Arc::clone(&keyed.admission)));
         true
     }
 
@@ -74,17 +74,17 @@ impl Directory {
         &self,
         lent: &[LentKey],
         users: &HashMap<UserId, Arc<UserCell>>,
-    ) -> Vec<(KeyHash, KeyedApp)> {
+    ) -> Vec<(KeyHash, Arc<KeyedApp>)> {
         let mut keyed = Vec::new();
         for (app, key) in own_apps(lent) {
             let Some(user) = users.get(&app.user) else { continue };
-            keyed.extend(self.keyed(app.clone(), user, &[key], None));
+            keyed.extend(self.keyed(Arc::new(app.clone()), user, &[key], None));
         }
         keyed
     }
 
     /// Puts an app's keys into memory.
-    pub(super) fn put_keys(&self, app: App, user: &Arc<UserCell>, keys: &[KeptKey], admission: Option<Arc<Admission>>) {
+    pub(super) fn put_keys(&self, app: Arc<App>, user: &Arc<UserCell>, keys: &[KeptKey], admission: Option<Arc<Admission>>) {
         for (hash, keyed) in self.keyed(app, user, keys, admission) {
             self.keys.put(&hash, Some(&keyed));
         }

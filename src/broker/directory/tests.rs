@@ -109,7 +109,7 @@ async fn a_lent_key_is_narrowed_and_revoked_with_its_app_and_stays_through_a_who
     for _ in 0..2 {
         read_wholly(&memory).await;
         assert_eq!((found(&kept), found(&lent)), (Some((less, None)), Some((less, Some(until)))));
-        let admission = |key| memory.find_key(key).unwrap().admission;
+        let admission = |key| memory.find_key(key).unwrap().admission.clone();
         assert!(Arc::ptr_eq(&admission(&kept), &admission(&lent)), "they share the limits of the app");
         memory.reload(Change::App(app.id)).await.unwrap();
         assert_eq!(found(&back), None, "what was taken back does not come again");
