@@ -84,7 +84,13 @@ impl Directory {
     }
 
     /// Puts an app's keys into memory.
-    pub(super) fn put_keys(&self, app: Arc<App>, user: &Arc<UserCell>, keys: &[KeptKey], admission: Option<Arc<Admission>>) {
+    pub(super) fn put_keys(
+        &self,
+        app: Arc<App>,
+        user: &Arc<UserCell>,
+        keys: &[KeptKey],
+        admission: Option<Arc<Admission>>,
+    ) {
         for (hash, keyed) in self.keyed(app, user, keys, admission) {
             self.keys.put(&hash, Some(&keyed));
         }
