@@ -127,7 +127,7 @@ impl Directory {
             let kept = kept(app.id);
             ledger.keys_of_app.insert(app.id, (app.user, kept.iter().map(|key| key.hash).collect()));
             let keys = with_lent(&lent, app.id, &kept);
-            self.keyed(app, user, &keys, None)
+            self.keyed(&app, user, &keys, None)
         });
         self.keys.fill(keyed.chain(self.keyed_own(&lent, &users)));
         self.grants.fill(grants);
@@ -138,7 +138,7 @@ impl Directory {
 
     fn keyed(
         &self,
-        app: Arc<App>,
+        app: &Arc<App>,
         user: &Arc<UserCell>,
         keys: &[KeptKey],
         admission: Option<Arc<Admission>>,
@@ -149,7 +149,7 @@ impl Directory {
         };
         keys.iter()
             .map(|key| {
-                let (app, user, admission) = (Arc::clone(&app), Arc::clone(user), Arc::clone(&admission));
+                let (app, user, admission) = (Arc::clone(app), Arc::clone(user), Arc::clone(&admission));
                 let keyed = KeyedApp { app, user, admission, hash: key.hash, valid_until: key.valid_until };
                 (key.hash, Arc::new(keyed))
             })
@@ -306,7 +306,7 @@ impl Directory {
                 ledger.keys_of_app.insert(id, (record.app.user, record.keys.iter().map(|key| key.hash).collect()));
                 let lent = self.lent.held();
                 let keys = with_lent(&lent, id, &record.keys);
-                self.put_keys(Arc::new(record.app), &user, &keys, admission);
+                self.put_keys(&Arc::new(record.app), &user, &keys, admission);
             }
         }
         Ok(())

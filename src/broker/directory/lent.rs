@@ -44,7 +44,7 @@ impl Directory {
         let Some(user) = self.find_user(app.user) else { return false };
         let key = KeptKey { hash, valid_until: None };
         lent.push(LentKey { app: app.id, key, own: Some(app.clone()) });
-        self.put_keys(Arc::new(app), &user, &[key], None);
+        self.put_keys(&Arc::new(app), &user, &[key], None);
         true
     }
 
@@ -58,7 +58,7 @@ impl Directory {
         };
         let key = KeptKey { hash, valid_until: Some(until) };
         self.lent.held().push(LentKey { app, key, own: None });
-        self.put_keys(Arc::clone(&keyed.app), &keyed.user, &[key], Some(Arc::clone(&keyed.admission)));
+        self.put_keys(&keyed.app, &keyed.user, &[key], Some(Arc::clone(&keyed.admission)));
         true
     }
 
@@ -78,7 +78,7 @@ impl Directory {
         let mut keyed = Vec::new();
         for (app, key) in own_apps(lent) {
             let Some(user) = users.get(&app.user) else { continue };
-            keyed.extend(self.keyed(Arc::new(app.clone()), user, &[key], None));
+            keyed.extend(self.keyed(&Arc::new(app.clone()), user, &[key], None));
         }
         keyed
     }
@@ -86,7 +86,7 @@ impl Directory {
     /// Puts an app's keys into memory.
     pub(super) fn put_keys(
         &self,
-        app: Arc<App>,
+        app: &Arc<App>,
         user: &Arc<UserCell>,
         keys: &[KeptKey],
         admission: Option<Arc<Admission>>,
