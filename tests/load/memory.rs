@@ -223,7 +223,8 @@ async fn all_grants_are_downloaded_in_flat_memory() {
         let most = (most.max(resident(running.pid())) - before) / MB;
         eprintln!("figure: {path} of {} grants: {:.1} MB", grown.grants, answer.len() as f64 / MB);
         if is_full() {
-            at_most(&format!("memory added by a sign-in and {path}"), most, 28.0, "MB");
+            // Of it 19 MB for the password, which the allocator lets go of a little later.
+            at_most(&format!("memory added by a sign-in and {path}"), most, 30.0, "MB");
         }
     }
     // Page by page, as a program reads it.
@@ -242,7 +243,7 @@ async fn all_grants_are_downloaded_in_flat_memory() {
     assert_eq!(seen, grown.grants);
     if is_full() {
         let more = resident(running.pid()) - before;
-        at_most("memory added by all of it and all pages of the API's grants", more / MB, 30.0, "MB");
+        at_most("memory added by all of it and all pages of the API's grants", more / MB, 32.0, "MB");
     }
 }
 

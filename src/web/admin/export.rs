@@ -16,7 +16,7 @@ use crate::web::problem::Problem;
 use crate::web::visit::{Admin, SignedIn};
 
 /// So many grants are read at once.
-const PAGE: u32 = 500;
+const PAGE: u32 = 100;
 
 /// How many grants there were when the download began.
 const ROWS: HeaderName = HeaderName::from_static("keyfob-rows");
