@@ -132,6 +132,8 @@ impl Directory {
         self.keys.fill(keyed.chain(self.keyed_own(&lent, &users)));
         self.grants.fill(grants);
         self.users.fill(users);
+        // The endpoints may have become known while this was read.
+        self.bind();
         ledger.revision = revision;
         Ok(())
     }
@@ -210,6 +212,11 @@ impl Directory {
     /// Binds to other settings from now on: the endpoints have become known.
     pub(super) fn rebind(&self, binding: Binding) {
         self.binding.store(Arc::new(binding));
+        self.bind();
+    }
+
+    /// Looks again which grants were made with what the settings now name.
+    fn bind(&self) {
         let binding = self.binding.load();
         for cell in self.grants.values() {
             let state = cell.state();

@@ -18,7 +18,7 @@ pub(super) struct LentKey {
     app: AppId,
     key: KeptKey,
     /// The app, where it is not among those that are kept.
-    own: Option<App>,
+    own: Option<Arc<App>>,
 }
 
 impl Lent {
@@ -33,7 +33,7 @@ pub(super) fn with_lent(lent: &[LentKey], app: AppId, kept: &[KeptKey]) -> Vec<K
 }
 
 /// The apps that are not kept, each with its key.
-fn own_apps(lent: &[LentKey]) -> impl Iterator<Item = (&App, KeptKey)> {
+fn own_apps(lent: &[LentKey]) -> impl Iterator<Item = (&Arc<App>, KeptKey)> {
     lent.iter().filter_map(|lent| Some((lent.own.as_ref()?, lent.key)))
 }
 
@@ -43,8 +43,9 @@ impl Directory {
         let mut lent = self.lent.held();
         let Some(user) = self.find_user(app.user) else { return false };
         let key = KeptKey { hash, valid_until: None };
-        lent.push(LentKey { app: app.id, key, own: Some(app.clone()) });
-        self.put_keys(&Arc::new(app), &user, &[key], None);
+        let app = Arc::new(app);
+        self.put_keys(&app, &user, &[key], None);
+        lent.push(LentKey { app: app.id, key, own: Some(app) });
         true
     }
 
@@ -78,7 +79,7 @@ impl Directory {
         let mut keyed = Vec::new();
         for (app, key) in own_apps(lent) {
             let Some(user) = users.get(&app.user) else { continue };
-            keyed.extend(self.keyed(&Arc::new(app.clone()), user, &[key], None));
+            keyed.extend(self.keyed(app, user, &[key], None));
         }
         keyed
     }

@@ -1,3 +1,8 @@
+use std::future::poll_fn;
+use std::pin::pin;
+
+use sqlx::{Connection as _, SqliteConnection};
+
 use super::*;
 use crate::ambient::Entropy;
 use crate::domain::grant::{Grant, GrantKind, GrantStatus, ScopesSource};
@@ -135,4 +140,41 @@ async fn a_key_that_is_lent_to_a_user_stays_through_a_whole_reading_and_goes_wit
     assert!(memory.find_key(&lent).is_none());
     read_wholly(&memory).await;
     assert!(memory.find_key(&lent).is_none());
+}
+
+#[tokio::test]
+async fn endpoints_that_become_known_while_all_is_read_bind_what_was_read_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let (memory, app, _) = with_an_app(&directory).await;
+    let ids: Vec<_> = (1..=50).map(|n| GrantId::from_bytes([n; 16])).collect();
+    let url = format!("sqlite://{}", directory.path().join("keyfob.db").display());
+    let mut database = SqliteConnection::connect(&url).await.unwrap();
+    for id in &ids {
+        let grant = "INSERT INTO grants (id, user, label, kind, status, scopes_requested, scopes_granted, scopes_source, created_at, token_version, \
+                     api_origin, mcp_origin, token_origin, client_id) VALUES ($1, $2, 'label', 'oauth', 'active', 31, 31, 'assumed', 1, 1, '', '', 'https://here', '')";
+        let grant = sqlx::query(grant).bind(id.as_bytes().as_slice()).bind(app.user.as_bytes().as_slice());
+        grant.execute(&mut database).await.unwrap();
+    }
+    let at = |token_origin: &str| Binding { token_origin: token_origin.into(), ..state(1).grant.binding };
+    for polls in 0..80 {
+        memory.rebind(at("https://elsewhere"));
+        let mut left: i32 = polls;
+        let mut reading = pin!(read_wholly(&memory));
+        poll_fn(|context| {
+            let polled = reading.as_mut().poll(context);
+            if left == 0 {
+                memory.rebind(at("https://here"));
+            }
+            left -= 1;
+            polled
+        })
+        .await;
+        if left >= 0 {
+            // It was over before.
+            memory.rebind(at("https://here"));
+        }
+        for id in &ids {
+            assert!(memory.find_grant(*id).unwrap().state().bound_here, "after {polls} polls");
+        }
+    }
 }
