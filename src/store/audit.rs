@@ -53,12 +53,10 @@ fn insertion(rows: usize) -> String {
     format!("INSERT INTO audit ({columns}) {}", values(&columns, rows))
 }
 
-fn are_alike(events: &[AuditEvent]) -> bool {
-    let shared = |event: &AuditEvent| (event.user, event.app, event.grant);
-    events.windows(2).all(|pair| {
-        let [one, next] = pair else { return true };
-        shared(one) == shared(next) && one.kind == next.kind && one.decision == next.decision
-    })
+fn are_alike(events: &[AuditEvent; ROWS]) -> bool {
+    let [one, others @ ..] = events;
+    let shared = |event: &AuditEvent| (event.kind, event.user, event.app, event.grant);
+    others.iter().all(|other| shared(other) == shared(one) && other.decision == one.decision)
 }
 
 async fn insert(tx: &mut Tx, events: &[AuditEvent]) -> Result<()> {
@@ -148,11 +146,7 @@ impl Store {
         let mut tx = self.begin().await?;
         // Little by little: a caller's thread is never kept for longer than the rows of one statement take.
         for chunk in events.chunks(ROWS) {
-            for event in chunk.iter().filter(|event| event.kind == kind::CALL && event.decision == "allowed") {
-                let scopes = event.scope.map_or(ScopeSet::EMPTY, ScopeSet::of);
-                merge(&mut apps, event.app, event.at, scopes);
-                merge(&mut grants, event.grant, event.at, scopes);
-            }
+            note_use(&mut apps, &mut grants, chunk);
             insert(&mut tx, chunk).await?;
             // Statement after statement would keep the runtime from its sockets for as long as the batch takes.
             tokio::task::yield_now().await;
@@ -195,13 +189,11 @@ impl Store {
             .bind(&*event.decision)
             .execute(&mut *tx)
             .await?;
-            let scopes = event.scope.map_or(ScopeSet::EMPTY, ScopeSet::of);
-            merge(&mut apps, event.app, event.at, scopes);
-            merge(&mut grants, event.grant, event.at, scopes);
             if (n + 1).is_multiple_of(ROWS) {
                 tokio::task::yield_now().await;
             }
         }
+        note_use(&mut apps, &mut grants, events);
         keep_use(&mut tx, &apps, &grants).await?;
         tx.commit().await?;
         Ok(())
@@ -226,6 +218,15 @@ impl Store {
         .rows_affected();
         tx.commit().await?;
         Ok(swept)
+    }
+}
+
+/// Calls that went through use what they needed.
+fn note_use(apps: &mut HashMap<AppId, Usage>, grants: &mut HashMap<GrantId, Usage>, events: &[AuditEvent]) {
+    for event in events.iter().filter(|event| event.kind == kind::CALL && event.decision == "allowed") {
+        let scopes = event.scope.map_or(ScopeSet::EMPTY, ScopeSet::of);
+        merge(apps, event.app, event.at, scopes);
+        merge(grants, event.grant, event.at, scopes);
     }
 }
 
@@ -278,6 +279,30 @@ pub(super) mod tests {
         }
     }
 
+    #[test]
+    fn rows_that_differ_in_one_thing_that_is_bound_once_are_not_alike() {
+        let (one, other) = (Id::from_bytes([3; 16]), Id::from_bytes([4; 16]));
+        let alike = || -> [AuditEvent; ROWS] { std::array::from_fn(|n| call(i64::try_from(3 * n).unwrap(), one)) };
+        assert!(are_alike(&alike()));
+        for at in [0, 1, ROWS - 1] {
+            let odd: [fn(&mut AuditEvent); 5] = [
+                |event| event.kind = kind::APP_CHANGED,
+                |event| event.user = None,
+                |event| event.app = None,
+                |event| event.grant = None,
+                |event| event.decision = "no_grant".into(),
+            ];
+            for (which, make_odd) in odd.into_iter().enumerate() {
+                let mut events = alike();
+                make_odd(&mut events[at]);
+                assert!(!are_alike(&events), "{which} at {at}");
+            }
+        }
+        let mut events = alike();
+        events[5].app = Some(other);
+        assert!(!are_alike(&events));
+    }
+
     #[tokio::test]
     async fn rows_come_back_as_they_went_in_whoever_they_are_of() {
         let (_directory, store) = filled(std::iter::empty()).await;
@@ -293,7 +318,8 @@ pub(super) mod tests {
         });
         let mixed = (2 * rows..3 * rows + 11).map(|n| call(n, if n % 5 == 0 { one } else { other }));
         let events: Vec<_> = alike.chain(odd_one_out).chain(mixed).collect();
-        assert!(are_alike(&events[..ROWS]) && !are_alike(&events[ROWS..2 * ROWS]));
+        let (chunks, _) = events.as_chunks();
+        assert!(are_alike(&chunks[0]) && !are_alike(&chunks[1]));
         store.record(&events).await.unwrap();
         let mut found = store.list_audit(&AuditFilter { limit: 1_000, ..AuditFilter::default() }).await.unwrap();
         found.reverse();

@@ -57,6 +57,23 @@ async fn a_commands_row_is_completed_once() {
 }
 
 #[tokio::test]
+async fn a_command_that_was_given_up_has_used_nothing() {
+    let shelf = Shelf::new().await;
+    let ada = shelf.put_user("ada", Role::Admin).await;
+    let (grant, new) = (shelf.put_grant(ada).await, shelf.app(ada, hash("key")));
+    shelf.store.keep_app(&new).await.unwrap();
+    let event = AuditEvent::change(NOW, kind::CALL, None).of_app(new.app.id).of_grant(grant).decided("allowed");
+    let mut event = AuditEvent { scope: Some(Scope::Controls), ..event };
+    event.id = shelf.store.record_command(&event).await.unwrap();
+    shelf.store.complete_commands(&[event.decided("aborted")]).await.unwrap();
+    assert_eq!(shelf.store.list_audit(&all()).await.unwrap()[0].decision, "aborted");
+    let grant = shelf.store.find_grant(grant, None).await.unwrap().unwrap().grant;
+    let app = shelf.store.find_app(new.app.id, None).await.unwrap().unwrap();
+    assert_eq!((grant.scopes_used, app.scopes_used), (ScopeSet::EMPTY, ScopeSet::EMPTY));
+    assert_eq!((grant.last_used_at, app.app.last_used_at), (None, None));
+}
+
+#[tokio::test]
 async fn use_is_counted_with_the_rows_and_never_goes_back() {
     let shelf = Shelf::new().await;
     let ada = shelf.put_user("ada", Role::Admin).await;
