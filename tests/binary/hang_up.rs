@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::program::Place;
 use crate::visitor::Visitor;
 
-/// A provider that knows nothing but vehicles, and answers for these when it is let. It tells when it is asked.
-fn provider(asked: tokio::sync::mpsc::UnboundedSender<()>, may_answer: mpsc::Receiver<()>) -> String {
+/// A provider that knows nothing but vehicles; what is done before it answers for these.
+pub(crate) fn provider(mut before: impl FnMut() + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
@@ -20,8 +20,7 @@ fn provider(asked: tokio::sync::mpsc::UnboundedSender<()>, may_answer: mpsc::Rec
                 head.push(byte[0]);
             }
             let answer = if head.starts_with(b"GET /api/vehicles ") {
-                let _ = asked.send(());
-                let _ = may_answer.recv();
+                before();
                 "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n[]"
             } else {
                 "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
@@ -36,7 +35,13 @@ fn provider(asked: tokio::sync::mpsc::UnboundedSender<()>, may_answer: mpsc::Rec
 fn what_a_browser_began_before_it_hung_up_is_done_before_the_service_stops() {
     let (tell, mut asked) = tokio::sync::mpsc::unbounded_channel();
     let (answer, may_answer) = mpsc::channel();
-    let place = Place::new().with("KEYFOB_TESLASCOPE_URL", provider(tell, may_answer));
+    let place = Place::new().with(
+        "KEYFOB_TESLASCOPE_URL",
+        provider(move || {
+            let _ = tell.send(());
+            let _ = may_answer.recv();
+        }),
+    );
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let mut running = place.serve(&[]);
     let web = running.address("web");

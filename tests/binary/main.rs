@@ -15,6 +15,7 @@ mod help;
 mod kept;
 mod keys;
 mod notify;
+mod one_processor;
 mod ops;
 mod pages;
 mod program;

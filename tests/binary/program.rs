@@ -44,7 +44,17 @@ impl Place {
     }
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_keyfob"));
+        self.command_by(Command::new(env!("CARGO_BIN_EXE_keyfob")), arguments)
+    }
+
+    /// The program on this processor alone.
+    pub(crate) fn command_on(&self, processor: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new("taskset");
+        command.args(["-c", processor, env!("CARGO_BIN_EXE_keyfob")]);
+        self.command_by(command, arguments)
+    }
+
+    fn command_by(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments).current_dir(self.path()).env_clear().envs(self.variables.iter().cloned());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
