@@ -101,7 +101,7 @@ impl Echo {
         if token.is_empty() {
             return Guarded::Clean(chunk);
         }
-        let mut chunk = if self.held.is_empty() { chunk } else { joined(&mut self.held, chunk) };
+        let mut chunk = joined(&mut self.held, chunk);
         let finder = self.needle.lead();
         let lead = finder.needle();
         let mut at = 0;

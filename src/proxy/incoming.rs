@@ -16,7 +16,7 @@ fn is_dropped(name: &str) -> bool {
         Some(b'a') => {
             matches!(name, "alt-svc" | "authorization" | "authentication-info") || name.starts_with("access-control-")
         }
-        Some(b'c') => matches!(name, "clear-site-data" | "connection"),
+        Some(b'c') => name == "clear-site-data",
         Some(b'k') => name == "keep-alive" || name.starts_with("keyfob-"),
         Some(b'p') => name.starts_with("proxy-") || matches!(name, "public-key-pins"),
         Some(b'r') => matches!(name, "refresh" | "report-to"),
