@@ -273,7 +273,7 @@ impl Store {
         row.as_ref().map(record).transpose()
     }
 
-    /// Every grant that still has secrets, for the memory of a starting process.
+    /// Every grant that still has secrets, as it is sealed.
     ///
     /// # Errors
     /// [`super::StoreError`]

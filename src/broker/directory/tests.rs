@@ -1,14 +1,13 @@
 use std::future::poll_fn;
 use std::pin::pin;
 
-use sqlx::{Connection as _, SqliteConnection};
-
 use super::*;
 use crate::ambient::Entropy;
 use crate::domain::grant::{Grant, GrantKind, GrantStatus, ScopesSource};
 use crate::domain::scope::{Scope, ScopeSet};
+use crate::domain::secret::Sealed;
 use crate::domain::user::Role;
-use crate::store::NewApp;
+use crate::store::{KeptTokens, NewApp, NewGrant};
 use crate::vault::{KeyFile, KeyRing};
 
 fn state(token_version: i64) -> GrantState {
@@ -147,15 +146,21 @@ async fn endpoints_that_become_known_while_all_is_read_bind_what_was_read_before
     let directory = tempfile::tempdir().unwrap();
     let (memory, app, _) = with_an_app(&directory).await;
     let ids: Vec<_> = (1..=50).map(|n| GrantId::from_bytes([n; 16])).collect();
-    let url = format!("sqlite://{}", directory.path().join("keyfob.db").display());
-    let mut database = SqliteConnection::connect(&url).await.unwrap();
-    for id in &ids {
-        let grant = "INSERT INTO grants (id, user, label, kind, status, scopes_requested, scopes_granted, scopes_source, created_at, token_version, \
-                     api_origin, mcp_origin, token_origin, client_id) VALUES ($1, $2, 'label', 'oauth', 'active', 31, 31, 'assumed', 1, 1, '', '', 'https://here', '')";
-        let grant = sqlx::query(grant).bind(id.as_bytes().as_slice()).bind(app.user.as_bytes().as_slice());
-        grant.execute(&mut database).await.unwrap();
-    }
     let at = |token_origin: &str| Binding { token_origin: token_origin.into(), ..state(1).grant.binding };
+    for id in &ids {
+        let tokens = KeptTokens {
+            access_token: Sealed::from_envelope(b"access".to_vec()),
+            refresh_token: None,
+            scopes_granted: ScopeSet::ALL,
+            scopes_source: ScopesSource::Assumed,
+            expires_at: None,
+            due_at: None,
+            provider_account: None,
+        };
+        let grant = Grant { id: *id, user: app.user, binding: at("https://here"), ..state(1).grant };
+        let data_key = Sealed::from_envelope(b"key".to_vec());
+        memory.store.keep_grant(&NewGrant { grant, data_key, master_key_id: String::new(), tokens }).await.unwrap();
+    }
     for polls in 0..80 {
         memory.rebind(at("https://elsewhere"));
         let mut left: i32 = polls;
