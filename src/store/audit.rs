@@ -1,4 +1,4 @@
-//! The audit trail: written in batches by one writer, and read by pages.
+//! The audit trail as it is written: in batches, calls that are alike in one row.
 
 use std::collections::HashMap;
 use std::sync::LazyLock;
@@ -7,6 +7,7 @@ use sqlx::Sqlite;
 use sqlx::sqlite::SqliteArguments;
 
 use super::columns::{bits, key};
+use super::packed::{self, Packed};
 use super::{Result, Store, Tx};
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::id::{AppId, GrantId};
@@ -22,113 +23,129 @@ pub struct Usage {
     pub scopes: ScopeSet,
 }
 
-/// Rows of one statement. Its text is made once, and so is what SQLite prepares of it.
-const ROWS: usize = 128;
-/// Rows of the statement for what is left.
-const FEW: usize = 8;
+/// Fewer calls than these are rows of their own.
+const FEWEST: usize = 8;
 
-/// All rows of one app's calls: what they have in common is bound once, which takes a third off their cost.
-static INSERT_ALIKE: LazyLock<String> = LazyLock::new(|| {
-    format!("INSERT INTO audit ({SHARED}, {OWN}) SELECT {}, * FROM ({})", places(SHARED), values(OWN, ROWS))
-});
-static INSERT_MANY: LazyLock<String> = LazyLock::new(|| insertion(ROWS));
-static INSERT_FEW: LazyLock<String> = LazyLock::new(|| insertion(FEW));
-static INSERT_ONE: LazyLock<String> = LazyLock::new(|| insertion(1));
-
-/// What the calls of one busy app have in common.
-const SHARED: &str = "kind, user, app, grant_id, decision";
-/// What each row has of its own.
-const OWN: &str = "at, method, template, path, scope, status, duration_ms, count, bytes_up, bytes_down";
-
-fn places(columns: &str) -> String {
-    vec!["?"; columns.split(',').count()].join(",")
+/// What is written of a chunk.
+enum Row<'e> {
+    One(&'e AuditEvent),
+    Packed(Vec<&'e AuditEvent>),
 }
 
-fn values(columns: &str, rows: usize) -> String {
-    format!("VALUES {}", vec![format!("({})", places(columns)); rows].join(","))
-}
-
-fn insertion(rows: usize) -> String {
-    let columns = format!("{SHARED}, {OWN}");
-    format!("INSERT INTO audit ({columns}) {}", values(&columns, rows))
-}
-
-fn are_alike(events: &[AuditEvent; ROWS]) -> bool {
-    let [one, others @ ..] = events;
-    let shared = |event: &AuditEvent| (event.kind, event.user, event.app, event.grant);
-    others.iter().all(|other| shared(other) == shared(one) && other.decision == one.decision)
-}
-
-async fn insert(tx: &mut Tx, events: &[AuditEvent]) -> Result<()> {
-    let (many, rest) = events.as_chunks::<ROWS>();
-    for chunk in many {
-        if are_alike(chunk) {
-            insert_alike(tx, chunk).await?;
-        } else {
-            insert_rows(tx, INSERT_MANY.as_str(), chunk).await?;
+/// What becomes of at most [`packed::MOST`] events, in the order of the newest of each row. A full chunk is of a busy time: its
+/// calls go with those that are like them, and then stand out of order by moments. In a smaller one only neighbours do, so
+/// that whoever made a few calls sees them in the order in which they were made.
+fn rows_of(chunk: &[AuditEvent]) -> Vec<Row<'_>> {
+    let looked_at = if chunk.len() == usize::from(packed::MOST) { chunk.len() } else { 1 };
+    let mut groups: Vec<Vec<(usize, &AuditEvent)>> = Vec::new();
+    for event in chunk.iter().enumerate() {
+        match groups.iter_mut().rev().take(looked_at).find(|group| packed::are_alike(group[0].1, event.1)) {
+            Some(group) => group.push(event),
+            None => groups.push(vec![event]),
         }
     }
-    let (few, rest) = rest.as_chunks::<FEW>();
-    for chunk in few {
-        insert_rows(tx, INSERT_FEW.as_str(), chunk).await?;
+    let mut rows = Vec::with_capacity(groups.len());
+    for group in groups {
+        match group.last() {
+            Some((last, _)) if group.len() >= FEWEST => {
+                rows.push((*last, Row::Packed(group.into_iter().map(|(_, event)| event).collect())));
+            }
+            _ => rows.extend(group.into_iter().map(|(place, event)| (place, Row::One(event)))),
+        }
     }
-    for event in rest {
-        insert_rows(tx, INSERT_ONE.as_str(), std::slice::from_ref(event)).await?;
-    }
-    Ok(())
+    rows.sort_unstable_by_key(|(place, _)| *place);
+    rows.into_iter().map(|(_, row)| row).collect()
+}
+
+/// A row as it is written.
+struct Written<'e> {
+    id: i64,
+    event: &'e AuditEvent,
+    packed: Option<Packed>,
+}
+
+/// So many rows a statement takes. Its text is made once, and so is what SQLite prepares of it.
+const SIZES: [usize; 3] = [32, 4, 1];
+type Statements = LazyLock<[String; SIZES.len()]>;
+static INSERT_ROWS: Statements = LazyLock::new(|| {
+    insertion(
+        "audit (id, first_id, kind, user, app, grant_id, decision, at, count, bytes_up, bytes_down, method, template, path, scope, status, duration_ms)",
+    )
+});
+static INSERT_CALLS: Statements = LazyLock::new(|| insertion("audit_calls (id, calls)"));
+
+fn insertion(into: &str) -> [String; SIZES.len()] {
+    let row = format!("({})", vec!["?"; into.split(',').count()].join(","));
+    SIZES.map(|rows| format!("INSERT INTO {into} VALUES {}", vec![row.as_str(); rows].join(",")))
 }
 
 type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-fn bind_shared(query: Query, event: &AuditEvent) -> Query {
-    query
+fn bind(query: Query, row: &Written<'_>) -> Query {
+    let event = row.event;
+    let query = query
+        .bind(row.id)
+        .bind(row.packed.as_ref().map(|packed| row.id - packed.count + 1))
         .bind(event.kind)
         .bind(event.user.as_ref().map(|id| key(id).to_vec()))
         .bind(event.app.as_ref().map(|id| key(id).to_vec()))
         .bind(event.grant.as_ref().map(|id| key(id).to_vec()))
-        .bind(event.decision.to_string())
-}
-
-fn bind_own(query: Query, event: &AuditEvent) -> Query {
+        .bind(event.decision.to_string());
+    if let Some(packed) = &row.packed {
+        let query = query.bind(packed.at.millis()).bind(packed.count).bind(packed.bytes_up).bind(packed.bytes_down);
+        let nothing = None::<i64>;
+        return query.bind(nothing).bind(nothing).bind(nothing).bind(nothing).bind(nothing).bind(nothing);
+    }
     query
         .bind(event.at.millis())
+        .bind(event.count)
+        .bind(event.bytes_up)
+        .bind(event.bytes_down)
         .bind(event.method.clone())
         .bind(event.template.clone())
         .bind(event.path.clone())
         .bind(event.scope.map(Scope::as_str))
         .bind(event.status.map(i64::from))
         .bind(event.duration_ms)
-        .bind(event.count)
-        .bind(event.bytes_up)
-        .bind(event.bytes_down)
 }
 
-async fn insert_rows(tx: &mut Tx, statement: &'static str, events: &[AuditEvent]) -> Result<()> {
-    let mut query = sqlx::query(statement);
-    for event in events {
-        query = bind_own(bind_shared(query, event), event);
+async fn insert_each<T: Sync>(
+    tx: &mut Tx,
+    statements: &'static Statements,
+    mut rows: &[T],
+    bind: impl Fn(Query, &T) -> Query + Send + Sync,
+) -> Result<()> {
+    for (statement, size) in statements.iter().zip(SIZES) {
+        while let Some((now, later)) = rows.split_at_checked(size) {
+            now.iter().fold(sqlx::query(statement.as_str()), &bind).execute(&mut **tx).await?;
+            rows = later;
+        }
     }
-    query.execute(&mut **tx).await?;
-    Ok(())
-}
-
-async fn insert_alike(tx: &mut Tx, events: &[AuditEvent; ROWS]) -> Result<()> {
-    let mut query = bind_shared(sqlx::query(INSERT_ALIKE.as_str()), &events[0]);
-    for event in events {
-        query = bind_own(query, event);
-    }
-    query.execute(&mut **tx).await?;
     Ok(())
 }
 
-/// Keeps when apps and grants were last used, and for what.
-async fn keep_use(tx: &mut Tx, apps: &HashMap<AppId, Usage>, grants: &HashMap<GrantId, Usage>) -> Result<()> {
-    let of_apps = apps.iter().map(|(id, usage)| (USE_OF_APP, key(id), usage));
-    let of_grants = grants.iter().map(|(id, usage)| (USE_OF_GRANT, key(id), usage));
-    for (statement, id, usage) in of_apps.chain(of_grants) {
-        sqlx::query(statement).bind(id).bind(usage.at.millis()).bind(bits(usage.scopes)).execute(&mut **tx).await?;
+/// Writes rows under the numbers after `last`, and gives the last of these.
+async fn insert(tx: &mut Tx, rows: &[Row<'_>], mut last: i64) -> Result<i64> {
+    let mut written = Vec::with_capacity(rows.len());
+    for row in rows {
+        let (event, packed) = match row {
+            Row::One(event) => (*event, None),
+            Row::Packed(events) => (events[0], Some(packed::pack(events)?)),
+        };
+        last += packed.as_ref().map_or(1, |packed| packed.count);
+        written.push(Written { id: last, event, packed });
     }
-    Ok(())
+    insert_each(tx, &INSERT_ROWS, &written, bind).await?;
+    let calls: Vec<_> = written.into_iter().filter_map(|row| Some((row.id, row.packed?.calls))).collect();
+    insert_each(tx, &INSERT_CALLS, &calls, |query, (id, calls)| query.bind(*id).bind(calls.clone())).await?;
+    Ok(last)
+}
+
+/// The last number that was given. Where all rows were swept, it is remembered beside them: none is given twice.
+pub(super) async fn last_number(tx: &mut Tx) -> Result<i64> {
+    let last = "SELECT coalesce((SELECT max(id) FROM audit), \
+                (SELECT CAST(CAST(value AS TEXT) AS INTEGER) FROM meta WHERE name = 'last_audit_id'), 0)";
+    Ok(sqlx::query_scalar(last).fetch_one(&mut **tx).await?)
 }
 
 const USE_OF_APP: &str =
@@ -142,16 +159,18 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`]; then none of the batch is kept.
     pub async fn record(&self, events: &[AuditEvent]) -> Result<()> {
-        let (mut apps, mut grants) = (HashMap::new(), HashMap::new());
+        let mut uses = Uses::default();
         let mut tx = self.begin().await?;
+        let mut last = last_number(&mut tx).await?;
         // Little by little: a caller's thread is never kept for longer than the rows of one statement take.
-        for chunk in events.chunks(ROWS) {
-            note_use(&mut apps, &mut grants, chunk);
-            insert(&mut tx, chunk).await?;
+        for chunk in events.chunks(packed::MOST.into()) {
+            let rows = rows_of(chunk);
+            uses.note(&rows);
+            last = insert(&mut tx, &rows, last).await?;
             // Statement after statement would keep the runtime from its sockets for as long as the batch takes.
             tokio::task::yield_now().await;
         }
-        keep_use(&mut tx, &apps, &grants).await?;
+        uses.keep(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }
@@ -162,8 +181,8 @@ impl Store {
     /// [`super::StoreError`]; then the command must not be sent.
     pub async fn record_command(&self, event: &AuditEvent) -> Result<i64> {
         let mut tx = self.begin().await?;
-        insert(&mut tx, std::slice::from_ref(event)).await?;
-        let id: i64 = sqlx::query_scalar("SELECT last_insert_rowid()").fetch_one(&mut *tx).await?;
+        let last = last_number(&mut tx).await?;
+        let id = insert(&mut tx, &[Row::One(event)], last).await?;
         tx.commit().await?;
         Ok(id)
     }
@@ -173,12 +192,11 @@ impl Store {
     /// # Errors
     /// [`super::StoreError`]; then none is completed.
     pub async fn complete_commands(&self, events: &[AuditEvent]) -> Result<()> {
-        let (mut apps, mut grants) = (HashMap::new(), HashMap::new());
         let mut tx = self.begin().await?;
         for (n, event) in events.iter().enumerate() {
             sqlx::query(
                 "UPDATE audit SET status = $2, duration_ms = $3, bytes_up = $4, bytes_down = $5, grant_id = coalesce($6, grant_id), decision = $7 \
-                 WHERE id = $1 AND status IS NULL AND duration_ms IS NULL",
+                 WHERE id = $1 AND first_id IS NULL AND status IS NULL AND duration_ms IS NULL",
             )
             .bind(event.id)
             .bind(event.status.map(i64::from))
@@ -189,44 +207,50 @@ impl Store {
             .bind(&*event.decision)
             .execute(&mut *tx)
             .await?;
-            if (n + 1).is_multiple_of(ROWS) {
+            if (n + 1).is_multiple_of(packed::MOST.into()) {
                 tokio::task::yield_now().await;
             }
         }
-        note_use(&mut apps, &mut grants, events);
-        keep_use(&mut tx, &apps, &grants).await?;
+        let mut uses = Uses::default();
+        uses.note(&events.iter().map(Row::One).collect::<Vec<_>>());
+        uses.keep(&mut tx).await?;
         tx.commit().await?;
         Ok(())
     }
-
-    /// Sweeps events older than `before`, and the oldest beyond `rows`; at most ten thousand a time, so that writers never wait long.
-    ///
-    /// # Errors
-    /// [`super::StoreError`]
-    pub async fn sweep_audit(&self, before: Timestamp, rows: i64) -> Result<u64> {
-        let first_kept = self.first_row_from(before).await?;
-        let mut tx = self.begin().await?;
-        let swept = sqlx::query(
-            "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE id < max($1, (SELECT max(id) FROM audit) - $2 + 1) \
-             AND (at < $3 OR id <= (SELECT max(id) FROM audit) - $2) ORDER BY id LIMIT 10000)",
-        )
-        .bind(first_kept)
-        .bind(rows)
-        .bind(before.millis())
-        .execute(&mut *tx)
-        .await?
-        .rows_affected();
-        tx.commit().await?;
-        Ok(swept)
-    }
 }
 
-/// Calls that went through use what they needed.
-fn note_use(apps: &mut HashMap<AppId, Usage>, grants: &mut HashMap<GrantId, Usage>, events: &[AuditEvent]) {
-    for event in events.iter().filter(|event| event.kind == kind::CALL && event.decision == "allowed") {
-        let scopes = event.scope.map_or(ScopeSet::EMPTY, ScopeSet::of);
-        merge(apps, event.app, event.at, scopes);
-        merge(grants, event.grant, event.at, scopes);
+/// When apps and grants were last used, and for what.
+#[derive(Default)]
+struct Uses {
+    apps: HashMap<AppId, Usage>,
+    grants: HashMap<GrantId, Usage>,
+}
+
+impl Uses {
+    /// Calls that went through use what they needed.
+    fn note(&mut self, rows: &[Row<'_>]) {
+        for row in rows {
+            let events = match row {
+                Row::One(event) => std::slice::from_ref(event),
+                Row::Packed(events) => events.as_slice(),
+            };
+            let event = events[0];
+            if event.kind == kind::CALL && event.decision == "allowed" {
+                let scopes = events.iter().filter_map(|event| event.scope).fold(ScopeSet::EMPTY, ScopeSet::with);
+                let at = events.iter().map(|event| event.at).max().unwrap_or(event.at);
+                merge(&mut self.apps, event.app, at, scopes);
+                merge(&mut self.grants, event.grant, at, scopes);
+            }
+        }
+    }
+
+    async fn keep(&self, tx: &mut Tx) -> Result<()> {
+        let of_apps = self.apps.iter().map(|(id, usage)| (USE_OF_APP, key(id), usage));
+        let of_grants = self.grants.iter().map(|(id, usage)| (USE_OF_GRANT, key(id), usage));
+        for (statement, id, usage) in of_apps.chain(of_grants) {
+            sqlx::query(statement).bind(id).bind(usage.at.millis()).bind(bits(usage.scopes)).execute(&mut **tx).await?;
+        }
+        Ok(())
     }
 }
 
@@ -239,94 +263,4 @@ fn merge<K: std::hash::Hash + Eq>(usages: &mut HashMap<K, Usage>, id: Option<K>,
 }
 
 #[cfg(test)]
-pub(super) mod tests {
-    use super::*;
-    use crate::domain::id::Id;
-    use crate::store::AuditFilter;
-
-    pub(in crate::store) async fn filled(times: impl Iterator<Item = i64>) -> (tempfile::TempDir, Store) {
-        let directory = tempfile::tempdir().unwrap();
-        let store = Store::open(&directory.path().join("k.db")).await.unwrap();
-        let events: Vec<AuditEvent> =
-            times.map(|secs| AuditEvent::change(Timestamp::from_secs(secs), kind::CALL, None)).collect();
-        store.record(&events).await.unwrap();
-        (directory, store)
-    }
-
-    #[tokio::test]
-    async fn old_rows_and_rows_beyond_the_count_are_swept() {
-        let (_directory, store) = filled(0..100).await;
-        assert_eq!(store.sweep_audit(Timestamp::from_secs(40), 1_000).await.unwrap(), 40);
-        assert_eq!(store.sweep_audit(Timestamp::from_secs(0), 25).await.unwrap(), 35);
-        let left = store.list_audit(&AuditFilter { limit: 100, ..AuditFilter::default() }).await.unwrap();
-        assert_eq!((left.len(), left[0].at, left[24].at), (25, Timestamp::from_secs(99), Timestamp::from_secs(75)));
-    }
-
-    fn call(n: i64, app: AppId) -> AuditEvent {
-        let event = AuditEvent::change(Timestamp::from_secs(n), kind::CALL, Some(Id::from_bytes([1; 16])));
-        AuditEvent {
-            grant: (n % 3 == 0).then(|| Id::from_bytes([2; 16])),
-            method: Some("GET".into()),
-            template: Some(format!("/template/{n}").into()),
-            path: Some(format!("/path/{n}").into()),
-            scope: (n % 2 == 0).then_some(Scope::Vehicles),
-            status: Some(200),
-            duration_ms: Some(n + 1),
-            count: n + 2,
-            bytes_up: n + 3,
-            bytes_down: n + 4,
-            ..event.of_app(app).decided("allowed")
-        }
-    }
-
-    #[test]
-    fn rows_that_differ_in_one_thing_that_is_bound_once_are_not_alike() {
-        let (one, other) = (Id::from_bytes([3; 16]), Id::from_bytes([4; 16]));
-        let alike = || -> [AuditEvent; ROWS] { std::array::from_fn(|n| call(i64::try_from(3 * n).unwrap(), one)) };
-        assert!(are_alike(&alike()));
-        for at in [0, 1, ROWS - 1] {
-            let odd: [fn(&mut AuditEvent); 5] = [
-                |event| event.kind = kind::APP_CHANGED,
-                |event| event.user = None,
-                |event| event.app = None,
-                |event| event.grant = None,
-                |event| event.decision = "no_grant".into(),
-            ];
-            for (which, make_odd) in odd.into_iter().enumerate() {
-                let mut events = alike();
-                make_odd(&mut events[at]);
-                assert!(!are_alike(&events), "{which} at {at}");
-            }
-        }
-        let mut events = alike();
-        events[5].app = Some(other);
-        assert!(!are_alike(&events));
-    }
-
-    #[tokio::test]
-    async fn rows_come_back_as_they_went_in_whoever_they_are_of() {
-        let (_directory, store) = filled(std::iter::empty()).await;
-        let (one, other) = (Id::from_bytes([3; 16]), Id::from_bytes([4; 16]));
-        let rows = i64::try_from(ROWS).unwrap();
-        let alike = (0..rows).map(|n| AuditEvent { grant: None, ..call(n, one) });
-        let odd_one_out = (rows..2 * rows).map(|n| {
-            let event = AuditEvent { grant: None, ..call(n, one) };
-            match n - rows {
-                3 => event.decided("no_grant"),
-                _ => event,
-            }
-        });
-        let mixed = (2 * rows..3 * rows + 11).map(|n| call(n, if n % 5 == 0 { one } else { other }));
-        let events: Vec<_> = alike.chain(odd_one_out).chain(mixed).collect();
-        let (chunks, _) = events.as_chunks();
-        assert!(are_alike(&chunks[0]) && !are_alike(&chunks[1]));
-        store.record(&events).await.unwrap();
-        let mut found = store.list_audit(&AuditFilter { limit: 1_000, ..AuditFilter::default() }).await.unwrap();
-        found.reverse();
-        assert_eq!(found.len(), events.len());
-        for (mut found, event) in found.into_iter().zip(events) {
-            found.id = event.id;
-            assert_eq!(format!("{found:?}"), format!("{event:?}"));
-        }
-    }
-}
+pub(super) mod tests;

@@ -17,7 +17,9 @@ mod listing;
 mod live;
 mod meta;
 mod notices;
+mod packed;
 mod refresh;
+mod retention;
 mod reviews;
 mod sealed;
 mod sessions;
@@ -51,7 +53,7 @@ pub use users::{Made, PasswordRecord, Removal};
 /// How long a writer waits for another process's transaction.
 const BUSY: Duration = Duration::from_secs(5);
 /// The schema's version: the number of the last migration.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 

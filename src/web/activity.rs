@@ -50,7 +50,7 @@ impl ScopeUse {
 /// So many apps stand in the matrix.
 const SHOWN: usize = 8;
 
-/// Of each app so many calls are looked at: a page is made in bounded time.
+/// Of each app so many rows are looked at: a page is made in bounded time.
 const fn most(span: Span) -> u32 {
     match span {
         Span::Day => 10_000,
@@ -68,9 +68,11 @@ impl Activity {
 
     /// `apps` are the live apps of the visit's user, and `counts` their calls in this span.
     pub(crate) fn of(visit: &SignedIn, apps: &[AppRecord], counts: &[CallCount], span: Span) -> Self {
-        let mut of_app: HashMap<AppId, i64> = HashMap::new();
+        let mut of_app: HashMap<AppId, (i64, i64)> = HashMap::new();
         for count in counts {
-            *of_app.entry(count.app).or_default() += count.calls;
+            let (calls, rows) = of_app.entry(count.app).or_default();
+            *calls += count.calls;
+            *rows += count.rows;
         }
         let names: HashMap<AppId, &str> = apps.iter().map(|record| (record.app.id, record.app.name.as_str())).collect();
         let counted: Vec<Counted> = counts
@@ -83,11 +85,11 @@ impl Activity {
             })
             .collect();
         let mut chart = Chart::of(span, visit.now, "By app", &counted);
-        if of_app.values().any(|calls| *calls >= i64::from(most(span))) {
+        if of_app.values().any(|(_, rows)| *rows >= i64::from(most(span))) {
             chart.cut = Some("Of apps with very many calls, the newest are counted.");
         }
-        let mut uses: Vec<_> =
-            apps.iter().map(|record| app_use(record, of_app.get(&record.app.id).copied().unwrap_or(0))).collect();
+        let calls_of = |app| of_app.get(&app).map_or(0, |(calls, _)| *calls);
+        let mut uses: Vec<_> = apps.iter().map(|record| app_use(record, calls_of(record.app.id))).collect();
         uses.sort_by_key(|one| std::cmp::Reverse(one.calls));
         uses.truncate(SHOWN);
         Self {

@@ -99,12 +99,15 @@ impl House {
         running
     }
 
-    /// How many rows of calls the database holds, as another process sees it.
+    /// How many calls the database holds, as another process sees it.
     pub(crate) async fn rows(&self) -> i64 {
         use sqlx::Connection as _;
         let path = self.data().join("keyfob.db");
         let mut database = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
-        sqlx::query_scalar("SELECT count(*) FROM audit WHERE kind = 'call'").fetch_one(&mut database).await.unwrap()
+        sqlx::query_scalar("SELECT coalesce(sum(count), 0) FROM audit WHERE kind = 'call'")
+            .fetch_one(&mut database)
+            .await
+            .unwrap()
     }
 }
 

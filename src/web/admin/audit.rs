@@ -19,7 +19,7 @@ use crate::web::visit::{Admin, SignedIn};
 
 /// So many events stand on one page.
 const PAGE: u32 = 25;
-/// So many calls are looked at for the chart.
+/// So many rows are looked at for the chart, of each app where some are named.
 const COUNTED: u32 = 10_000;
 
 #[derive(Template)]
@@ -85,8 +85,9 @@ async fn chart(visit: &SignedIn, filter: &AuditFilter, span: Span) -> Result<Opt
     let of = CallsOf { user: filter.user, app: filter.app };
     let (_, step_ms) = span.steps();
     let found = visit.web.broker.count_decisions(of, span.since(visit.now), step_ms, COUNTED).await;
+    let found = found.map_err(Problem::unavailable)?;
+    let rows: i64 = found.iter().map(|one| one.rows).sum();
     let counted: Vec<Counted> = found
-        .map_err(Problem::unavailable)?
         .into_iter()
         .map(|one| Counted {
             step: one.span,
@@ -96,8 +97,8 @@ async fn chart(visit: &SignedIn, filter: &AuditFilter, span: Span) -> Result<Opt
         })
         .collect();
     let mut chart = Chart::of(span, visit.now, "By decision", &counted);
-    if chart.calls >= i64::from(COUNTED) {
-        chart.cut = Some("Of very many calls, the newest 10,000 are counted.");
+    if rows >= i64::from(COUNTED) {
+        chart.cut = Some("Of very many calls, the newest are counted.");
     }
     Ok(Some(chart))
 }
