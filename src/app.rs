@@ -114,6 +114,8 @@ impl App {
         let (stop, stopping) = watch::channel(false);
         let mut signals = Signals::listen()?;
         let metrics = &broker.metrics;
+        let calls = proxy::serve(listeners.proxy, broker.clone(), proxy, metrics.clone(), stopping.clone())
+            .map_err(|error| StartError::Runtime(error.to_string()))?;
         let limits = |connections: usize| Limits {
             connections: connections.min(self.files.connections()),
             // A page may wait for the provider's answer to a code, and for what was asked of it before.
@@ -133,9 +135,9 @@ impl App {
         serving.spawn(accept(listeners.ops, ops, limits(64), metrics.clone(), Listener::Ops, stopping.clone()));
         let web = Web::new(broker.clone(), parts::web(settings));
         let pages = web.clone().router(crate::api::router(broker.clone()));
-        serving.spawn(accept(listeners.web, pages, limits(1_024), metrics.clone(), Listener::Web, stopping.clone()));
+        serving.spawn(accept(listeners.web, pages, limits(1_024), metrics.clone(), Listener::Web, stopping));
 
-        serving.spawn(proxy::serve(listeners.proxy, broker.clone(), proxy, metrics.clone(), stopping));
+        serving.spawn(calls);
 
         let mut beside = JoinSet::new();
         beside.spawn(broker.clone().follow_changes());

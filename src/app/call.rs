@@ -34,7 +34,7 @@ impl App {
         let door = Door::new(address, &address.to_string());
         let (stop, stopping) = watch::channel(false);
         let (broker, metrics) = (self.broker.clone(), self.broker.metrics.clone());
-        let served = tokio::spawn(proxy::serve(listener, broker, settings, metrics, stopping));
+        let served = tokio::spawn(proxy::serve(listener, broker, settings, metrics, stopping).map_err(failed)?);
         Ok(OwnProxy { door, stop, served })
     }
 }

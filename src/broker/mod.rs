@@ -37,6 +37,9 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+use tokio::task::JoinHandle;
+
 pub use accounts::{AccountError, SignInRefusal};
 pub use admission::RateLimited;
 pub use apps::{AppError, AppWish, MadeApp};
@@ -125,6 +128,8 @@ pub struct Broker {
 /// A running broker's state.
 pub struct Inner {
     parts: Parts,
+    /// Where what outlives a call runs: a call's own thread ends with its connections.
+    home: Handle,
     directory: Directory,
     hasher: passwords::Hasher,
     throttle: throttle::Throttle,
@@ -170,6 +175,7 @@ impl Broker {
         let broker = Self {
             inner: Arc::new(Inner {
                 parts,
+                home: Handle::current(),
                 directory,
                 hasher,
                 throttle,
@@ -199,6 +205,11 @@ impl Broker {
     #[must_use]
     pub fn directory(&self) -> &Directory {
         &self.directory
+    }
+
+    /// Carries something out in a task of its own, which goes on whatever becomes of the thread that asks.
+    pub fn spawn<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+        self.home.spawn(work)
     }
 
     /// A new id.

@@ -104,7 +104,7 @@ impl Desk {
         let pending = AuditEvent { decision: "allowed".into(), ..event.clone() };
         // In a task of its own: a client that leaves meanwhile does not leave without a row.
         let trail = self.broker.trail().clone();
-        let begun = tokio::spawn(async move { trail.begin_command(pending).await }).await;
+        let begun = self.broker.spawn(async move { trail.begin_command(pending).await }).await;
         let Ok(Ok(ticket)) = begun else {
             ending.put_back(event);
             return Err(Refusal::StorageUnavailable);

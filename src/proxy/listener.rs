@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::call::Desk;
+use super::lanes::{Lanes, Serve};
 use super::provider::MOST_BUFFERED;
 use super::pulse::{Patience, Pulse};
 use super::settings::ProxySettings;
@@ -25,24 +27,27 @@ use crate::broker::Broker;
 use crate::telemetry::{Listener, Metrics, UnknownCaller};
 
 /// Serves apps' calls until told to stop; then lets running calls end for as long as they may, and closes what is left.
-pub async fn serve(
+///
+/// # Errors
+/// The system gives no threads.
+pub fn serve(
     listener: TcpListener,
     broker: Broker,
     settings: ProxySettings,
     metrics: Metrics,
-    mut stopping: watch::Receiver<bool>,
-) {
-    let desk = Desk::new(broker, &settings);
+    stopping: watch::Receiver<bool>,
+) -> io::Result<impl Future<Output = ()> + Send> {
     let room = Room::new(&settings, metrics);
-    let sweeper = {
-        let (desk, every) = (Arc::clone(&desk), settings.keep_upstream);
-        tokio::spawn(async move {
-            loop {
-                sleep(every).await;
-                desk.sweep();
-            }
-        })
-    };
+    let (drain, count) = (settings.drain, settings.lanes);
+    let settings = Arc::new(settings);
+    let lanes = Lanes::open(count, || {
+        let (broker, settings) = (broker.clone(), Arc::clone(&settings));
+        move || Connections::new(broker, &settings)
+    })?;
+    Ok(accept(listener, room, lanes, drain, stopping))
+}
+
+async fn accept(listener: TcpListener, room: Room, lanes: Lanes, drain: Duration, mut stopping: watch::Receiver<bool>) {
     loop {
         let accepted = tokio::select! {
             biased;
@@ -50,13 +55,39 @@ pub async fn serve(
             accepted = room.next(&listener) => accepted,
         };
         if let Some((stream, place)) = accepted {
-            let (desk, patience) = (Arc::clone(&desk), settings.patience);
-            tokio::spawn(async move { connection(stream, &place, desk, patience).await });
+            lanes.take(stream, place);
         }
     }
     drop(listener);
-    room.empty(settings.drain).await;
-    sweeper.abort();
+    room.empty(drain).await;
+    lanes.close().await;
+}
+
+/// What the connections of one lane share.
+struct Connections {
+    desk: Arc<Desk>,
+    patience: Patience,
+}
+
+impl Connections {
+    fn new(broker: Broker, settings: &ProxySettings) -> Self {
+        let desk = Desk::new(broker, settings);
+        let (swept, every) = (Arc::clone(&desk), settings.keep_upstream);
+        tokio::spawn(async move {
+            loop {
+                sleep(every).await;
+                swept.sweep();
+            }
+        });
+        Self { desk, patience: settings.patience }
+    }
+}
+
+impl Serve for Connections {
+    fn serve(&self, stream: TcpStream, place: Place) -> impl Future<Output = ()> + Send + 'static {
+        let (desk, patience) = (Arc::clone(&self.desk), self.patience);
+        async move { connection(stream, &place, desk, patience).await }
+    }
 }
 
 /// Drives one connection to its end.
@@ -130,7 +161,7 @@ struct Held {
 }
 
 /// One connection's place; free again when it is dropped.
-struct Place {
+pub(super) struct Place {
     pulse: Arc<Pulse>,
     number: u64,
     source: IpAddr,

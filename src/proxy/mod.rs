@@ -20,6 +20,8 @@ mod head;
 mod incoming;
 /// The key that a request shows.
 mod key;
+/// The threads that calls run on.
+mod lanes;
 /// Whether a running call may go on.
 mod lease;
 /// The accept loop.

@@ -1,5 +1,6 @@
 //! What the proxy needs of the settings.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use rustls::ClientConfig;
 use url::Url;
 
 use super::incoming::Addresses;
+use super::lanes;
 use super::pulse::Patience;
 use crate::config::Settings;
 use crate::domain::route::RouteTable;
@@ -46,6 +48,8 @@ pub struct ProxySettings {
     pub(super) max_connections: usize,
     pub(super) max_per_source: usize,
     pub(super) drain: Duration,
+    /// How many threads calls run on.
+    pub lanes: NonZeroUsize,
     /// How long waits may be; tests make them shorter.
     pub patience: Patience,
     /// How long a connection to the provider may take to be made.
@@ -89,6 +93,7 @@ impl ProxySettings {
             max_connections: settings.max_connections.min(connections),
             max_per_source: 1_024,
             drain: settings.drain,
+            lanes: lanes::usual(),
             patience: Patience {
                 head: Duration::from_secs(8),
                 idle: Duration::from_secs(75),

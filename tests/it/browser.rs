@@ -91,7 +91,7 @@ impl House {
         let router = Web::new(broker.clone(), web).router(keyfob::api::router(broker.clone()));
         let (stop, stopping) = watch::channel(false);
         let wanted = ProxySettings::new(&settings, tls_config(None, false).unwrap(), 64).unwrap();
-        tokio::spawn(proxy::serve(listener, broker.clone(), wanted, broker.metrics.clone(), stopping));
+        tokio::spawn(proxy::serve(listener, broker.clone(), wanted, broker.metrics.clone(), stopping).unwrap());
         Self { broker, clock, public_url: public_url.to_owned(), sandbox, router, _proxy: stop, directory }
     }
 

@@ -1,6 +1,7 @@
 //! A proxy over a real broker, between a raw client and a recording provider.
 
 use std::net::SocketAddr;
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use keyfob::ambient::{Clock, Entropy};
@@ -88,11 +89,13 @@ impl World {
         let user = broker.add_user("ada", Role::Admin, Some(Secret::new("correct horse staple"))).await.unwrap().id;
 
         let mut wanted = ProxySettings::new(&settings, tls_config(None, false).unwrap(), 16_384).unwrap();
+        wanted.lanes = NonZeroUsize::new(2).unwrap();
         patience(&mut wanted);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = listener.local_addr().unwrap();
         let (stop, stopping) = watch::channel(false);
-        let serving = tokio::spawn(proxy::serve(listener, broker.clone(), wanted, broker.metrics.clone(), stopping));
+        let serving =
+            tokio::spawn(proxy::serve(listener, broker.clone(), wanted, broker.metrics.clone(), stopping).unwrap());
         Self { broker, clock, provider, proxy, user, key: String::new(), stop, serving, directory, settings }
     }
 

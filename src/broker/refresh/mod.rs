@@ -211,7 +211,7 @@ impl Broker {
         flights.insert(id, flight.clone());
         drop(flights);
         let (broker, landing) = (self.clone(), Landing(self.clone(), id));
-        tokio::spawn(async move {
+        self.spawn(async move {
             let (landing, tell) = (landing, Tell(tell));
             let outcome = broker.course(id, wanting, why, &tell).await;
             // First off the list, then told: whoever asks again now does not join a flight that has ended. One that was
