@@ -11,6 +11,7 @@ use http_body::Body as _;
 use hyper::body::Incoming;
 
 use super::answer::Answer;
+use super::cork::Cork;
 use super::ending::Ending;
 use super::incoming::Addresses;
 use super::key;
@@ -41,6 +42,8 @@ pub(super) struct Desk {
     pub(super) public_url: String,
     pub(super) max_body: u64,
     pub(super) patience: Patience,
+    /// For the sockets of this lane.
+    pub(super) cork: Arc<Cork>,
     table: Arc<RouteTable>,
     neighbours: Neighbours,
     api: (Base, Arc<Server>),
@@ -62,7 +65,7 @@ pub(super) struct Allowed {
 }
 
 impl Desk {
-    pub(super) fn new(broker: Broker, settings: &ProxySettings) -> Arc<Self> {
+    pub(super) fn new(broker: Broker, settings: &ProxySettings, cork: Arc<Cork>) -> Arc<Self> {
         let hosts: Vec<&str> = settings.hosts.iter().map(String::as_str).collect();
         let (api, mcp) = (&settings.api, &settings.mcp);
         let ids = AtomicU64::new(u64::from_ne_bytes(broker.entropy.bytes()));
@@ -72,11 +75,12 @@ impl Desk {
             table: Arc::clone(&settings.table),
             neighbours: Neighbours::new(&hosts, &settings.origins),
             addresses: settings.addresses(),
-            api: (api.clone(), Server::new(api, settings)),
-            mcp: (mcp.clone(), Server::new(mcp, settings)),
+            api: (api.clone(), Server::new(api, settings, Arc::clone(&cork))),
+            mcp: (mcp.clone(), Server::new(mcp, settings, Arc::clone(&cork))),
             public_url: settings.public_url.clone(),
             max_body: settings.max_body,
             patience: settings.patience,
+            cork,
             other_method: Arc::from("OTHER"),
             methods: known.map(|method| (method.clone(), Arc::from(method.as_str()))),
             ids,

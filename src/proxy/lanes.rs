@@ -86,14 +86,14 @@ impl Lane {
         let (arrivals, arriving) = mpsc::unbounded_channel();
         let (tell, over) = oneshot::channel();
         thread::Builder::new().name(format!("calls-{number}")).spawn(move || {
-            run(runtime, make, arriving);
+            run(&runtime, make, arriving);
             let _ = tell.send(());
         })?;
         Ok(Self { arrivals, open: Arc::default(), over })
     }
 }
 
-fn run<C: Serve>(runtime: Runtime, make: impl FnOnce() -> C, mut arriving: mpsc::UnboundedReceiver<Arrival>) {
+fn run<C: Serve>(runtime: &Runtime, make: impl FnOnce() -> C, mut arriving: mpsc::UnboundedReceiver<Arrival>) {
     runtime.block_on(async {
         let serving = make();
         while let Some(Arrival { stream, place, counted }) = arriving.recv().await {

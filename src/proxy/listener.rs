@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::call::Desk;
+use super::cork::Cork;
 use super::lanes::{Lanes, Serve};
 use super::provider::MOST_BUFFERED;
 use super::pulse::{Patience, Pulse};
@@ -40,7 +41,7 @@ pub fn serve(
     let room = Room::new(&settings, metrics);
     let (drain, count) = (settings.drain, settings.lanes);
     let settings = Arc::new(settings);
-    let lanes = Lanes::open(count, || {
+    let lanes = Lanes::open(count, move || {
         let (broker, settings) = (broker.clone(), Arc::clone(&settings));
         move || Connections::new(broker, &settings)
     })?;
@@ -71,7 +72,9 @@ struct Connections {
 
 impl Connections {
     fn new(broker: Broker, settings: &ProxySettings) -> Self {
-        let desk = Desk::new(broker, settings);
+        let cork = Arc::<Cork>::default();
+        tokio::spawn(Arc::clone(&cork).run());
+        let desk = Desk::new(broker, settings, cork);
         let (swept, every) = (Arc::clone(&desk), settings.keep_upstream);
         tokio::spawn(async move {
             loop {
@@ -95,7 +98,7 @@ async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience:
     // A socket that refuses this is about to fail anyway.
     let _ = stream.set_nodelay(true);
     let pulse = &place.pulse;
-    let io = TokioIo::new(Wire::new(stream, Arc::clone(pulse)));
+    let io = TokioIo::new(Wire::new(stream, Arc::clone(pulse), Arc::clone(&desk.cork)));
     let calls = service_fn(|request| {
         let (desk, pulse) = (Arc::clone(&desk), Arc::clone(pulse));
         async move { Ok::<_, Infallible>(desk.answer(&pulse, request).await) }

@@ -8,6 +8,8 @@ mod answer;
 mod call;
 /// What a compressed body decodes to.
 mod coding;
+/// Writes that leave together.
+mod cork;
 /// No token in a body.
 mod echo;
 /// What is remembered of a call.

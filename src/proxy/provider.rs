@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use http::uri::{Authority, Scheme};
 use http::{HeaderValue, Request, Response, Uri};
 use hyper::body::Incoming;
@@ -16,16 +17,16 @@ use hyper::client::conn::http1::{self, Connection, SendRequest};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 use tower::Service as _;
 
+use super::cork::{Cork, Corked, Leftover};
 use super::pulse::{Pulse, Wait};
 use super::received::Received;
 use super::sent::{Record, SentBody};
 use super::settings::{Base, ProxySettings};
 
-type Io = MaybeHttpsStream<TokioIo<TcpStream>>;
+type Io = MaybeHttpsStream<TokioIo<Corked>>;
 
 /// The most connections that are kept for later calls.
 const MOST_KEPT: usize = 1_024;
@@ -66,10 +67,32 @@ impl Link {
     }
 }
 
+/// Makes connections whose writes wait for the end of the turn.
+#[derive(Clone)]
+struct Tcp {
+    connector: HttpConnector,
+    cork: Arc<Cork>,
+}
+
+impl tower::Service<Uri> for Tcp {
+    type Response = TokioIo<Corked>;
+    type Error = <HttpConnector as tower::Service<Uri>>::Error;
+    type Future = BoxFuture<'static, Result<Self::Response, Self::Error>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        self.connector.poll_ready(cx)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let (connecting, cork) = (self.connector.call(uri), Arc::clone(&self.cork));
+        Box::pin(async move { Ok(TokioIo::new(Corked::new(connecting.await?.into_inner(), cork, Leftover::Dropped))) })
+    }
+}
+
 /// One of the provider's servers.
 pub(super) struct Server {
     uri: Uri,
-    connector: HttpsConnector<HttpConnector>,
+    connector: HttpsConnector<Tcp>,
     connect_timeout: Duration,
     keep: Duration,
     #[expect(clippy::vec_box, reason = "a link is large, and moves with every call")]
@@ -79,15 +102,18 @@ pub(super) struct Server {
 }
 
 impl Server {
-    pub(super) fn new(base: &Base, settings: &ProxySettings) -> Arc<Self> {
+    pub(super) fn new(base: &Base, settings: &ProxySettings, cork: Arc<Cork>) -> Arc<Self> {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(settings.connect_timeout));
         tcp.set_keepalive(Some(Duration::from_secs(60)));
         let tls = settings.tls.clone();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(Tcp { connector: tcp, cork });
         Arc::new(Self {
             uri: uri_of(base),
             connector,

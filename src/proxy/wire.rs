@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::cork::{Cork, Corked, Leftover};
 use super::head::{self, Framing, HeadFault, Look};
 use super::pulse::Pulse;
 
@@ -39,7 +40,7 @@ enum State {
 
 /// A client's socket.
 pub(super) struct Wire {
-    stream: TcpStream,
+    stream: Corked,
     pulse: Arc<Pulse>,
     state: State,
     /// What was read and is not approved yet.
@@ -51,7 +52,8 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) const fn new(stream: TcpStream, pulse: Arc<Pulse>) -> Self {
+    pub(super) fn new(stream: TcpStream, pulse: Arc<Pulse>, cork: Arc<Cork>) -> Self {
+        let stream = Corked::new(stream, cork, Leftover::Sent);
         Self { stream, pulse, state: State::Head, held: Vec::new(), ready: Vec::new(), taken: 0, shut: false }
     }
 
@@ -178,6 +180,8 @@ impl Wire {
 
     fn wrote<T>(&self, outcome: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         match &outcome {
+            // A client that takes little by little takes something.
+            Poll::Pending if self.stream.has_moved() => self.pulse.write.restart(&self.pulse),
             Poll::Pending => self.pulse.write.begin(&self.pulse),
             Poll::Ready(_) => self.pulse.write.end(),
         }
@@ -234,7 +238,8 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let outcome = Pin::new(&mut self.stream).poll_flush(cx);
+        self.wrote(outcome)
     }
 
     /// Closes our side; where the client may still be sending, waits for it to stop, since closing a socket with unread
@@ -260,7 +265,7 @@ impl Drop for Wire {
         if self.pulse.is_cut() {
             // So that a response that ends with its connection is not taken for whole. There is nothing to be done where
             // the system refuses.
-            let _ = self.stream.set_zero_linger();
+            let _ = self.stream.stream().set_zero_linger();
         }
     }
 }

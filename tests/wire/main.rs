@@ -8,6 +8,7 @@ mod client;
 mod codings;
 mod ends;
 mod framing;
+mod lanes;
 mod memory;
 mod provider;
 mod refusals;

@@ -89,7 +89,8 @@ impl World {
         let user = broker.add_user("ada", Role::Admin, Some(Secret::new("correct horse staple"))).await.unwrap().id;
 
         let mut wanted = ProxySettings::new(&settings, tls_config(None, false).unwrap(), 16_384).unwrap();
-        wanted.lanes = NonZeroUsize::new(2).unwrap();
+        // What is kept between calls is kept by lane.
+        wanted.lanes = NonZeroUsize::MIN;
         patience(&mut wanted);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = listener.local_addr().unwrap();
