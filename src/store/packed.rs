@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
 use super::{Result, StoreError};
 use crate::domain::audit::{AuditEvent, kind};
@@ -15,15 +15,15 @@ pub(super) const MOST: u8 = 128;
 /// How far apart in time the calls of one row may be: where calls are counted by time, they count as their newest.
 const APART_MS: u64 = 1_000;
 
-/// What is written: words once, calls by the words' places.
-#[derive(Serialize, Deserialize)]
-struct Text<W> {
-    words: Vec<W>,
+/// What is read: calls by the places of their words.
+#[derive(Deserialize)]
+struct Text {
     calls: Vec<Call>,
+    words: Vec<String>,
 }
 
 /// Milliseconds before the newest; method, template, path and scope; status, duration, bytes up and down.
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Call(i64, Option<usize>, Option<usize>, Option<usize>, Option<usize>, Option<u16>, Option<i64>, i64, i64);
 
 /// Calls as one row holds them.
@@ -50,29 +50,65 @@ pub(super) fn are_alike(one: &AuditEvent, other: &AuditEvent) -> bool {
         && one.at.millis().abs_diff(other.at.millis()) <= APART_MS
 }
 
+/// A word and its place.
+type Placed<'e> = Option<(&'e str, i64)>;
+
 /// Words in the order in which they came, each once.
 #[derive(Default)]
 struct Words<'e> {
     words: Vec<&'e str>,
-    places: HashMap<&'e str, usize>,
+    places: HashMap<&'e str, i64>,
 }
 
 impl<'e> Words<'e> {
     /// A word's place; looked up only where it is not the word that the call before had.
-    fn place(&mut self, word: Option<&'e str>, before: &mut Option<usize>) -> Option<usize> {
+    fn place(&mut self, word: Option<&'e str>, before: &mut Placed<'e>) -> Option<i64> {
         let word = word?;
-        if let Some(place) = *before
-            && (std::ptr::eq(self.words[place], word) || self.words[place] == word)
+        if let Some((same, place)) = *before
+            && (std::ptr::eq(same, word) || same == word)
         {
-            return *before;
+            return Some(place);
         }
+        let next = i64::try_from(self.words.len()).ok()?;
         let place = *self.places.entry(word).or_insert_with(|| {
             self.words.push(word);
-            self.words.len() - 1
+            next
         });
-        *before = Some(place);
-        *before
+        *before = Some((word, place));
+        Some(place)
     }
+}
+
+/// Writes one call. By hand: most of its numbers have one digit, and through a serializer they cost half of a call's row.
+fn write(text: &mut Vec<u8>, members: [Option<i64>; 9]) {
+    let mut between = b'[';
+    for member in members {
+        text.push(between);
+        between = b',';
+        let Some(number) = member else {
+            text.extend_from_slice(b"null");
+            continue;
+        };
+        match usize::try_from(number).ok().and_then(|digit| b"0123456789".get(digit)) {
+            Some(digit) => text.push(*digit),
+            None => write_digits(text, number),
+        }
+    }
+    text.push(b']');
+}
+
+/// Writes a number that is not a digit.
+fn write_digits(text: &mut Vec<u8>, number: i64) {
+    if number < 0 {
+        text.push(b'-');
+    }
+    let (mut left, mut digits, mut first) = (number.unsigned_abs(), [b'0'; 20], 20);
+    while left > 0 {
+        first -= 1;
+        digits[first] += (left % 10) as u8;
+        left /= 10;
+    }
+    text.extend_from_slice(&digits[first..]);
 }
 
 /// Packs calls that are alike, the oldest first.
@@ -82,31 +118,33 @@ impl<'e> Words<'e> {
 pub(super) fn pack(events: &[&AuditEvent]) -> Result<Packed> {
     let at = events.iter().map(|event| event.at).max().unwrap_or(Timestamp::from_millis(0));
     let mut words = Words::default();
-    let mut before = [None; 4];
+    let [mut method, mut template, mut path, mut scope] = [None; 4];
     let (mut bytes_up, mut bytes_down) = (0_i64, 0_i64);
-    let [method, template, path, scope] = &mut before;
-    let calls = events.iter().map(|event| {
+    let mut text = Vec::with_capacity(256 + 40 * events.len());
+    let mut between: &[u8] = br#"{"calls":["#;
+    for event in events {
         bytes_up = bytes_up.saturating_add(event.bytes_up);
         bytes_down = bytes_down.saturating_add(event.bytes_down);
-        Call(
-            at.millis().saturating_sub(event.at.millis()),
-            words.place(event.method.as_deref(), method),
-            words.place(event.template.as_deref(), template),
-            words.place(event.path.as_deref(), path),
-            words.place(event.scope.map(Scope::as_str), scope),
-            event.status,
+        text.extend_from_slice(between);
+        between = b",";
+        let members = [
+            Some(at.millis().saturating_sub(event.at.millis())),
+            words.place(event.method.as_deref(), &mut method),
+            words.place(event.template.as_deref(), &mut template),
+            words.place(event.path.as_deref(), &mut path),
+            words.place(event.scope.map(Scope::as_str), &mut scope),
+            event.status.map(i64::from),
             event.duration_ms,
-            event.bytes_up,
-            event.bytes_down,
-        )
-    });
-    let calls: Vec<Call> = calls.collect();
-    let count = i64::try_from(calls.len()).unwrap_or(i64::MAX);
-    let mut text = Vec::with_capacity(256 + 40 * calls.len());
-    let unwritten = |cause: serde_json::Error| StoreError::Unavailable(cause.to_string());
-    serde_json::to_writer(&mut text, &Text { words: words.words, calls }).map_err(unwritten)?;
+            Some(event.bytes_up),
+            Some(event.bytes_down),
+        ];
+        write(&mut text, members);
+    }
+    text.extend_from_slice(br#"],"words":"#);
+    serde_json::to_writer(&mut text, &words.words).map_err(|cause| StoreError::Unavailable(cause.to_string()))?;
+    text.push(b'}');
     let calls = String::from_utf8(text).map_err(|cause| StoreError::Unavailable(cause.to_string()))?;
-    Ok(Packed { at, count, bytes_up, bytes_down, calls })
+    Ok(Packed { at, count: i64::try_from(events.len()).unwrap_or(i64::MAX), bytes_up, bytes_down, calls })
 }
 
 /// The calls of a row whose numbers begin at `first`, the oldest first; the row itself says what they share.
@@ -114,7 +152,7 @@ pub(super) fn pack(events: &[&AuditEvent]) -> Result<Packed> {
 /// # Errors
 /// [`StoreError::Damaged`] when that is not what [`pack`] wrote of so many calls.
 pub(super) fn unpack(row: &AuditEvent, first: i64, calls: &str) -> Result<Vec<AuditEvent>> {
-    let text: Text<String> = serde_json::from_str(calls).map_err(|cause| StoreError::Damaged(cause.to_string()))?;
+    let text: Text = serde_json::from_str(calls).map_err(|cause| StoreError::Damaged(cause.to_string()))?;
     if i64::try_from(text.calls.len()) != Ok(row.count) || row.id.saturating_sub(first).saturating_add(1) != row.count {
         return Err(StoreError::Damaged("it does not hold as many calls as it has numbers".to_owned()));
     }
@@ -212,7 +250,7 @@ mod tests {
         let packed = pack(&[&call, &AuditEvent { template: call.path.clone(), path: None, ..call.clone() }]).unwrap();
         assert_eq!(
             packed.calls,
-            r#"{"words":["GET","/api/vehicle/{id}","/api/vehicle/corsair","vehicles"],"calls":[[0,0,1,2,3,200,3,0,1000],[0,0,2,null,3,200,3,0,1000]]}"#
+            r#"{"calls":[[0,0,1,2,3,200,3,0,1000],[0,0,2,null,3,200,3,0,1000]],"words":["GET","/api/vehicle/{id}","/api/vehicle/corsair","vehicles"]}"#
         );
     }
 
