@@ -110,6 +110,9 @@ async fn events_come_back_as_they_went_in_whether_packed_or_not_and_as_sqlite_re
         let of_app = |event: &&AuditEvent| event.app == Some(Id::from_bytes([app; 16])) && event.decision == "allowed";
         assert!(found.iter().filter(of_app).map(told).eq(events.iter().filter(of_app).map(told)), "{app}");
     }
+    // Rows stand in the order of their newest, by which a moment is found among them.
+    let times: Vec<i64> = sqlx::query_scalar("SELECT at FROM audit ORDER BY id").fetch_all(&store.read).await.unwrap();
+    assert!(times.is_sorted());
     // What an operator sees with sqlite3.
     let seen = sqlx::query("SELECT * FROM audit_events ORDER BY id").fetch_all(&store.read).await.unwrap();
     let seen: Vec<_> = seen.iter().map(|row| crate::store::trail::event(row).unwrap()).collect();
