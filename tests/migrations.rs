@@ -5,7 +5,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use keyfob::store::{OpenError, SCHEMA_VERSION, Store, inspect};
+use keyfob::domain::audit::{AuditEvent, kind};
+use keyfob::domain::scope::Scope;
+use keyfob::domain::time::Timestamp;
+use keyfob::store::{AuditFilter, OpenError, SCHEMA_VERSION, Store, inspect};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 struct Home {
@@ -117,22 +120,31 @@ async fn every_table_is_strict_and_every_reference_holds() {
     assert!(sqlx::query(orphan).execute(&mut connection).await.is_err());
 }
 
-#[tokio::test]
-async fn a_database_of_the_first_version_is_brought_up_to_date_with_what_it_holds() {
-    let home = home();
-    let first = home.path.with_file_name("first");
-    fs::create_dir(&first).unwrap();
-    let name = "0001_first.sql";
-    fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations").join(name), first.join(name)).unwrap();
+/// A database as the first so many migrations leave it.
+async fn of_version(home: &Home, version: i64) {
+    let older = home.path.with_file_name("older");
+    fs::create_dir(&older).unwrap();
+    for file in fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap() {
+        let file = file.unwrap();
+        if file.file_name().to_string_lossy()[..4].parse::<i64>().unwrap() <= version {
+            fs::copy(file.path(), older.join(file.file_name())).unwrap();
+        }
+    }
     let mut connection = sqlite(&home.path).await;
-    sqlx::migrate::Migrator::new(first.as_path())
+    sqlx::migrate::Migrator::new(older.as_path())
         .await
         .unwrap()
         .run_direct(None, &mut connection, false)
         .await
         .unwrap();
     connection.close().await.unwrap();
-    run(&home.path, "PRAGMA user_version = 1").await;
+    run(&home.path, &format!("PRAGMA user_version = {version}")).await;
+}
+
+#[tokio::test]
+async fn a_database_of_the_first_version_is_brought_up_to_date_with_what_it_holds() {
+    let home = home();
+    of_version(&home, 1).await;
     run(
         &home.path,
         "INSERT INTO users (id, name, name_folded, role, created_at) VALUES (x'01', 'ada', 'ada', 'admin', 1)",
@@ -143,4 +155,27 @@ async fn a_database_of_the_first_version_is_brought_up_to_date_with_what_it_hold
     assert!(store.list_reviews(1).await.unwrap().is_empty());
     store.close().await;
     assert_eq!(number(&home.path, "PRAGMA user_version").await, SCHEMA_VERSION);
+}
+
+#[tokio::test]
+async fn an_audit_trail_from_before_calls_shared_rows_goes_on_with_its_rows_and_its_numbers() {
+    let home = home();
+    of_version(&home, 3).await;
+    run(
+        &home.path,
+        "INSERT INTO audit (id, at, kind, method, path, scope, decision, status) VALUES \
+         (40, 1, 'user.made', NULL, 'ada', NULL, 'done', NULL), (41, 2, 'call', 'GET', '/a', 'vehicles', 'allowed', 200)",
+    )
+    .await;
+    let store = Store::open(&home.path).await.unwrap();
+    let call = AuditEvent::change(Timestamp::from_millis(3), kind::CALL, None).about("/b").decided("allowed");
+    store.record(&vec![call; 100]).await.unwrap();
+    let found = store.list_audit(&AuditFilter { limit: 500, ..AuditFilter::default() }).await.unwrap();
+    assert!(found.iter().map(|event| event.id).eq((40..=141).rev()));
+    let old = &found[100];
+    assert_eq!((old.path.as_deref(), old.scope, old.status), (Some("/a"), Some(Scope::Vehicles), Some(200)));
+    assert_eq!((found[101].kind, found[101].path.as_deref()), (kind::USER_MADE, Some("ada")));
+    store.close().await;
+    assert_eq!(number(&home.path, "SELECT count(*) FROM audit").await, 3, "the new ones share a row");
+    assert_eq!(number(&home.path, "SELECT count(*) FROM audit_events").await, 102);
 }
