@@ -51,6 +51,8 @@ pub struct Permit {
 #[derive(Clone, Debug)]
 pub struct Chosen {
     pub(super) cell: Arc<GrantCell>,
+    /// When.
+    at: Timestamp,
 }
 
 /// Why no grant serves a call.
@@ -221,7 +223,7 @@ impl Broker {
         }
         let Some((cell, state)) = best else { return Err(GrantRefusal::NoGrant { make_narrower }) };
         match state.usable(now) {
-            Ok(()) => Ok(Some(Chosen { cell })),
+            Ok(()) => Ok(Some(Chosen { cell, at: now })),
             Err(reason) => Err(GrantRefusal::NeedsConsent { grant: cell.id, reason }),
         }
     }
@@ -244,10 +246,10 @@ impl Broker {
         !shut_out && stands(valid_until) && stands(expires_at) && scope_stands && grant_stands
     }
 
-    /// The chosen grant's token if it can be used at once; else wait with [`Broker::wait_for_bearer`].
+    /// The chosen grant's token if it could be used at once when it was chosen, a moment ago; else wait with [`Broker::wait_for_bearer`].
     #[must_use]
     pub fn bearer_now(&self, chosen: &Chosen) -> Option<Arc<Bearer>> {
-        chosen.cell.bearer_now(self.clock.now())
+        chosen.cell.bearer_now(chosen.at)
     }
 }
 

@@ -84,6 +84,15 @@ impl Bearer {
         made.as_ref().as_ref()
     }
 
+    /// Whether this text holds the token.
+    #[must_use]
+    pub fn is_in(&self, text: &[u8]) -> bool {
+        let token = self.token();
+        !token.is_empty()
+            && text.len() >= token.len()
+            && self.lead().find_iter(text).any(|at| text[at..].starts_with(token))
+    }
+
     /// Whether it is past its expiry, as far as that is known.
     #[must_use]
     pub fn is_expired(&self, now: Timestamp) -> bool {

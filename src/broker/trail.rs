@@ -181,8 +181,10 @@ impl Trail {
     /// Hands over the row of a change, or of a call for which [`Trail::reserve`] has found room. Never waits, and drops
     /// nothing: more rows than that limit are those of calls that were let in before there were so many.
     pub fn record(&self, mut event: AuditEvent) {
-        // The moment of writing, so that rows stand in the order of their time.
-        event.at = self.shared.clock.now();
+        if event.kind != kind::CALL {
+            // The moment of writing, so that rows stand in the order of their time; a call has that of its end.
+            event.at = self.shared.clock.now();
+        }
         if let Some(by) = self.by.as_deref().filter(|_| event.kind != kind::CALL) {
             let words = event.path.map_or_else(|| format!("by {by}"), |words| format!("{words}; by {by}"));
             event.path = Some(words.into());

@@ -19,6 +19,9 @@ pub enum QueryVerdict {
 /// Judges a raw query, without its question mark.
 #[must_use]
 pub fn judge_query(raw: &str) -> QueryVerdict {
+    if raw.is_empty() {
+        return QueryVerdict::Clean;
+    }
     let mut stripped: Option<String> = None;
     let mut clean_until = 0;
     let mut at = 0;

@@ -16,6 +16,7 @@ use super::ending::Ending;
 use super::incoming::Addresses;
 use super::key;
 use super::origin::{self, Neighbours};
+use super::outgoing::every;
 use super::provider::Server;
 use super::pulse::{Patience, Pulse};
 use super::refusal::Refusal;
@@ -120,7 +121,7 @@ impl Desk {
         }
         headers.insert(REQUEST_ID, self.request_id());
         // What follows a chunked body is never read as another request: its end is where two parsers differ most.
-        if parts.headers.contains_key(TRANSFER_ENCODING) {
+        if every(&parts.headers, &TRANSFER_ENCODING).next().is_some() {
             headers.insert(CONNECTION, HeaderValue::from_static("close"));
         }
         response

@@ -118,6 +118,7 @@ impl Drop for Ending {
         self.broker.metrics.call(self.need, self.decision, status.unwrap_or(499), took);
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let complete = |event: &mut AuditEvent| {
+            event.at = event.at.plus(took);
             event.decision = self.decision.into();
             event.status = status;
             event.duration_ms = i64::try_from(took.as_millis()).ok();

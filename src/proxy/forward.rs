@@ -142,7 +142,8 @@ impl Desk {
         } else {
             self.patience.upstream_idle
         });
-        incoming::filter(&mut headers, bearer.as_deref().map(Bearer::token), upstream, &self.addresses);
+        let is_secret = |value: &[u8]| bearer.as_ref().is_some_and(|bearer| bearer.is_in(value));
+        incoming::filter(&mut headers, is_secret, upstream, &self.addresses);
         if head.status == StatusCode::FORBIDDEN
             && let Need::Scope(scope) = need
         {
@@ -171,8 +172,10 @@ impl Send<'_> {
         let mut request = self.request(bearer, body)?;
         let (_, server) = self.desk.server(self.allowed.permit.route().upstream);
         let read = matches!(self.parts.method, Method::GET | Method::HEAD) && !self.allowed.permit.route().command;
-        for _ in 0..3 {
-            let sent = server.send(request, self.pulse, self.record, self.desk.patience.first_byte).await;
+        for attempt in 0..3 {
+            // A read that has not been sent is sent again, so that its first attempt need not be sure.
+            let (surely, patience) = (!read || attempt > 0, self.desk.patience.first_byte);
+            let sent = server.send(request, self.pulse, self.record, patience, surely).await;
             match sent {
                 Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
                     return Err(Refusal::ProtocolError);
@@ -227,7 +230,7 @@ fn sealed(_: Sealed) -> Refusal {
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| {
+    outgoing::every(headers, &CONTENT_TYPE).next().is_some_and(|kind| {
         let kind = kind.as_bytes();
         kind.len() >= 17 && kind[..17].eq_ignore_ascii_case(b"text/event-stream")
     })

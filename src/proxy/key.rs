@@ -3,6 +3,7 @@
 use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 
+use super::outgoing::every;
 use super::refusal::Refusal;
 use crate::broker::KeyVia;
 use crate::domain::app::APP_KEY_PREFIX;
@@ -16,7 +17,7 @@ const X_KEYFOB_KEY: HeaderName = HeaderName::from_static("x-keyfob-key");
 /// beside a key in a header counts only if it looks like a key of ours: else it is a key of the provider's that its
 /// program still sends, and is taken out like any.
 pub(super) fn presented<'a>(headers: &'a HeaderMap, raw_query: &'a str) -> Result<(&'a [u8], KeyVia), Refusal> {
-    let mut authorization = headers.get_all(AUTHORIZATION).iter();
+    let mut authorization = every(headers, &AUTHORIZATION);
     let (first, second) = (authorization.next(), authorization.next());
     if second.is_some() {
         return Err(Refusal::BadRequest("it has two Authorization headers"));
@@ -27,7 +28,7 @@ pub(super) fn presented<'a>(headers: &'a HeaderMap, raw_query: &'a str) -> Resul
         let bearer = bytes.len() >= 7 && bytes[..7].eq_ignore_ascii_case(b"bearer ");
         key = Some(if bearer { bytes[7..].trim_ascii() } else { b"" });
     }
-    for value in headers.get_all(X_KEYFOB_KEY) {
+    for value in every(headers, &X_KEYFOB_KEY) {
         same(&mut key, value.as_bytes())?;
     }
     let in_header = key;

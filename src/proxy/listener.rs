@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use hyper::server::conn::http1;
@@ -110,8 +110,15 @@ async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience:
     let mut look = pin!(sleep(tick));
     let mut slow = false;
     let mut drained = false;
+    let mut known: Option<Waker> = None;
+    let mut set = false;
     poll_fn(|cx| {
-        pulse.register(cx.waker());
+        // A task keeps its waker as a rule, so that neither the listener nor the timer has to be told again.
+        if known.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
+            known = Some(cx.waker().clone());
+            pulse.register(cx.waker());
+            set = false;
+        }
         if pulse.is_closing() {
             return Poll::Ready(());
         }
@@ -130,8 +137,13 @@ async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience:
             if slow && !pulse.is_idle() {
                 slow = false;
                 look.as_mut().reset(Instant::now() + tick);
+                set = false;
             }
-            if look.as_mut().poll(cx).is_pending() {
+            if set && !look.is_elapsed() {
+                return Poll::Pending;
+            }
+            set = look.as_mut().poll(cx).is_pending();
+            if set {
                 return Poll::Pending;
             }
             pulse.refresh();

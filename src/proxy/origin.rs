@@ -8,9 +8,10 @@ use http::header::{
     ACCESS_CONTROL_REQUEST_METHOD, HOST, ORIGIN, VARY,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode};
+use memchr::memrchr;
 
 use super::answer::Answer;
-use super::outgoing;
+use super::outgoing::{self, every};
 use super::refusal::Refusal;
 use crate::domain::route::MethodSet;
 
@@ -36,22 +37,20 @@ impl Neighbours {
 
     /// Exactly one `Host`, and it is ours.
     pub(super) fn check_host(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let mut hosts = headers.get_all(HOST).iter();
+        let mut hosts = every(headers, &HOST);
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Refusal::ForbiddenHost) };
         match host.to_str().ok().and_then(without_port) {
-            Some(name) if is_loopback(name) || self.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name)) => Ok(()),
+            Some(name) if self.hosts.iter().any(|ours| ours.eq_ignore_ascii_case(name)) || is_loopback(name) => Ok(()),
             _ => Err(Refusal::ForbiddenHost),
         }
     }
 
     /// The listed origin that a web page calls from, if one does.
     pub(super) fn check_origin(&self, headers: &HeaderMap) -> Result<Option<HeaderValue>, Refusal> {
-        let mut origins = headers.get_all(ORIGIN).iter();
+        let mut origins = every(headers, &ORIGIN);
         match (origins.next(), origins.next()) {
             (None, _) => {
-                let cross = headers
-                    .get_all(SEC_FETCH_SITE)
-                    .iter()
+                let cross = every(headers, &SEC_FETCH_SITE)
                     .any(|site| site.as_bytes().trim_ascii().eq_ignore_ascii_case(b"cross-site"));
                 if cross { Err(Refusal::ForbiddenOrigin) } else { Ok(None) }
             }
@@ -63,7 +62,7 @@ impl Neighbours {
 
 /// The host of a `Host` header whose port, if any, is a number.
 fn without_port(host: &str) -> Option<&str> {
-    let (name, port) = match host.rfind(':') {
+    let (name, port) = match memrchr(b':', host.as_bytes()) {
         Some(colon) if !host.ends_with(']') => (&host[..colon], Some(&host[colon + 1..])),
         _ => (host, None),
     };

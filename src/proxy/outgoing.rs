@@ -48,10 +48,15 @@ pub fn dress(asked: &HeaderMap, host: &HeaderValue, bearer: Option<&Bearer>, ups
         headers.insert(AUTHORIZATION, value.clone());
     }
     let indifferent = |accept: &HeaderValue| accept.as_bytes().trim_ascii() == b"*/*";
-    if upstream == Upstream::Api && headers.get(ACCEPT).is_none_or(indifferent) {
+    if upstream == Upstream::Api && every(&headers, &ACCEPT).next().is_none_or(indifferent) {
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
     }
     headers
+}
+
+/// The values of every header of this name. A message has few headers: to pass them all costs less than to hash the name.
+pub(super) fn every<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
+    headers.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
 }
 
 /// What `Connection` names (RFC 9110 7.6.1), but for what goes no further anyway: in most messages nothing.
@@ -59,7 +64,7 @@ pub(super) fn nominated(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
     let usual = |value: &HeaderValue| {
         ["keep-alive", "close"].iter().any(|usual| value.as_bytes().eq_ignore_ascii_case(usual.as_bytes()))
     };
-    let mut values = headers.get_all(CONNECTION).iter().filter(|value| !usual(value)).peekable();
+    let mut values = every(headers, &CONNECTION).filter(|value| !usual(value)).peekable();
     values.peek()?;
     let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
     Some(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect())

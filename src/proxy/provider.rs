@@ -124,15 +124,17 @@ impl Server {
         })
     }
 
-    /// Sends one request and waits for the head of its answer.
+    /// Sends one request and waits for the head of its answer. A kept connection is looked at first where `surely`: else it
+    /// may turn out only then that the provider has closed it.
     pub(super) async fn send(
         self: &Arc<Self>,
         request: Request<SentBody>,
         pulse: &Arc<Pulse>,
         sent: Option<&Record>,
         first_byte: Duration,
+        surely: bool,
     ) -> Result<Response<Received>, NoAnswer> {
-        let mut link = match self.take().await {
+        let mut link = match self.take(surely).await {
             Some(link) => link,
             None => self.connect().await?,
         };
@@ -173,8 +175,8 @@ impl Server {
         Received::new(body, link, Arc::clone(self), Arc::clone(pulse))
     }
 
-    /// The connection that was used last, if one is kept and still open.
-    async fn take(&self) -> Option<Box<Link>> {
+    /// The connection that was used last, if one is kept and still open as far as is known, or surely.
+    async fn take(&self, surely: bool) -> Option<Box<Link>> {
         loop {
             let mut link = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             if link.idle_since.elapsed() > self.keep {
@@ -182,11 +184,13 @@ impl Server {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 return None;
             }
-            poll_fn(|cx| {
-                link.drive(cx);
-                Poll::Ready(())
-            })
-            .await;
+            if surely {
+                poll_fn(|cx| {
+                    link.drive(cx);
+                    Poll::Ready(())
+                })
+                .await;
+            }
             if link.open && link.send.is_ready() {
                 return Some(link);
             }

@@ -5,9 +5,9 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use tokio::time::Instant;
 
 use super::head::HeadFault;
@@ -92,7 +92,8 @@ pub(super) struct Pulse {
     draining: AtomicBool,
     closing: AtomicBool,
     cut: AtomicBool,
-    waker: AtomicWaker,
+    /// The connection's task.
+    task: Mutex<Option<Waker>>,
     fault: Mutex<Option<HeadFault>>,
 }
 
@@ -110,7 +111,7 @@ impl Pulse {
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             cut: AtomicBool::new(false),
-            waker: AtomicWaker::new(),
+            task: Mutex::new(None),
             fault: Mutex::new(None),
         };
         pulse.head.begin(&pulse);
@@ -162,13 +163,13 @@ impl Pulse {
     /// Lets the running call end and takes no other.
     pub(super) fn drain(&self) {
         self.draining.store(true, Ordering::Release);
-        self.waker.wake();
+        self.wake();
     }
 
     /// Ends the connection now.
     pub(super) fn close(&self) {
         self.closing.store(true, Ordering::Release);
-        self.waker.wake();
+        self.wake();
     }
 
     pub(super) fn is_draining(&self) -> bool {
@@ -195,7 +196,14 @@ impl Pulse {
         self.cut.load(Ordering::Relaxed)
     }
 
-    pub(super) fn register(&self, waker: &std::task::Waker) {
-        self.waker.register(waker);
+    /// Whom to wake.
+    pub(super) fn register(&self, task: &Waker) {
+        *self.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.clone());
+    }
+
+    fn wake(&self) {
+        if let Some(task) = &*self.task.lock().unwrap_or_else(PoisonError::into_inner) {
+            task.wake_by_ref();
+        }
     }
 }
