@@ -24,7 +24,7 @@ const MANY_WAITING: usize = 8_192;
 /// How long rows gather before they are written.
 const GATHER: Duration = Duration::from_millis(250);
 /// How many rows one transaction takes. Its end is written in one go, and calls on the same processor wait for that.
-const BATCH: usize = 1_024;
+const BATCH: usize = 2_048;
 /// How many rows are taken, or let go of, before others have their turn: a batch in one go would hold up every call.
 const STEP: usize = 128;
 /// So many events are held for watchers that have not looked yet.

@@ -73,7 +73,7 @@ fn all(bytes: &[u8], class: u8) -> bool {
 /// Whether a header's value has no control character but tabs. Without a way out before the end many bytes are looked at
 /// at once.
 fn is_value(bytes: &[u8]) -> bool {
-    bytes.iter().filter(|byte| byte.is_ascii_control() && **byte != b'\t').count() == 0
+    bytes.iter().fold(0, |bad, byte| bad | u8::from(byte.is_ascii_control() && *byte != b'\t')) == 0
 }
 
 /// Looks at what has come of a connection since the last request's end.

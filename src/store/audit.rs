@@ -65,7 +65,7 @@ struct Written<'e> {
 }
 
 /// So many rows a statement takes. Its text is made once, and so is what SQLite prepares of it.
-const SIZES: [usize; 3] = [32, 4, 1];
+const SIZES: [usize; 4] = [32, 16, 4, 1];
 type Statements = LazyLock<[String; SIZES.len()]>;
 static INSERT_ROWS: Statements = LazyLock::new(|| {
     insertion(
@@ -124,16 +124,23 @@ async fn insert_each<T: Sync>(
     Ok(())
 }
 
-/// Writes rows under the numbers after `last`, and gives the last of these.
-async fn insert(tx: &mut Tx, rows: &[Row<'_>], mut last: i64) -> Result<i64> {
-    let mut written = Vec::with_capacity(rows.len());
-    for row in rows {
-        let (event, packed) = match row {
-            Row::One(event) => (*event, None),
-            Row::Packed(events) => (events[0], Some(packed::pack(events)?)),
-        };
-        last += packed.as_ref().map_or(1, |packed| packed.count);
-        written.push(Written { id: last, event, packed });
+/// What is written of these, but for its number.
+fn pack<'e>(rows: &[Row<'e>]) -> Result<Vec<Written<'e>>> {
+    let written = rows.iter().map(|row| {
+        Ok(match row {
+            Row::One(event) => Written { id: 0, event, packed: None },
+            Row::Packed(events) => Written { id: 0, event: events[0], packed: Some(packed::pack(events)?) },
+        })
+    });
+    written.collect()
+}
+
+/// Writes rows under the numbers after the last, and gives the last of these.
+async fn insert(tx: &mut Tx, mut written: Vec<Written<'_>>) -> Result<i64> {
+    let mut last = last_number(tx).await?;
+    for row in &mut written {
+        last += row.packed.as_ref().map_or(1, |packed| packed.count);
+        row.id = last;
     }
     insert_each(tx, &INSERT_ROWS, &written, bind).await?;
     let calls: Vec<_> = written.into_iter().filter_map(|row| Some((row.id, row.packed?.calls))).collect();
@@ -160,16 +167,16 @@ impl Store {
     /// [`super::StoreError`]; then none of the batch is kept.
     pub async fn record(&self, events: &[AuditEvent]) -> Result<()> {
         let mut uses = Uses::default();
-        let mut tx = self.begin().await?;
-        let mut last = last_number(&mut tx).await?;
-        // Little by little: a caller's thread is never kept for longer than the rows of one statement take.
+        let mut written = Vec::new();
         for chunk in events.chunks(packed::MOST.into()) {
             let rows = rows_of(chunk);
             uses.note(&rows);
-            last = insert(&mut tx, &rows, last).await?;
-            // Statement after statement would keep the runtime from its sockets for as long as the batch takes.
+            written.extend(pack(&rows)?);
+            // Chunk after chunk would keep this thread from its sockets for as long as the batch takes.
             tokio::task::yield_now().await;
         }
+        let mut tx = self.begin().await?;
+        insert(&mut tx, written).await?;
         uses.keep(&mut tx).await?;
         tx.commit().await?;
         Ok(())
@@ -181,8 +188,7 @@ impl Store {
     /// [`super::StoreError`]; then the command must not be sent.
     pub async fn record_command(&self, event: &AuditEvent) -> Result<i64> {
         let mut tx = self.begin().await?;
-        let last = last_number(&mut tx).await?;
-        let id = insert(&mut tx, &[Row::One(event)], last).await?;
+        let id = insert(&mut tx, pack(&[Row::One(event)])?).await?;
         tx.commit().await?;
         Ok(id)
     }
