@@ -39,14 +39,15 @@ pub(super) fn usual() -> NonZeroUsize {
 }
 
 impl Lanes {
-    /// Opens so many; each serves its connections with what `make` gives it.
+    /// Opens so many; each makes on its own thread what serves its connections to their end.
     ///
     /// # Errors
     /// The system gives no threads.
-    pub(super) fn open<S, C>(count: NonZeroUsize, make: impl Fn() -> S) -> io::Result<Self>
+    pub(super) fn open<M, S, F>(count: NonZeroUsize, make: impl Fn() -> M) -> io::Result<Self>
     where
-        S: FnOnce() -> C + Send + 'static,
-        C: Serve,
+        M: FnOnce() -> S + Send + 'static,
+        S: Fn(TcpStream, Place) -> F,
+        F: Future<Output = ()> + Send + 'static,
     {
         let lanes = (0..count.get()).map(|number| Lane::open(number, make()));
         lanes.collect::<io::Result<_>>().map(Self)
@@ -70,17 +71,12 @@ impl Lanes {
     }
 }
 
-/// What a lane does with a connection.
-pub(super) trait Serve: 'static {
-    /// Serves it to its end.
-    fn serve(&self, stream: TcpStream, place: Place) -> impl Future<Output = ()> + Send + 'static;
-}
-
 impl Lane {
-    fn open<S, C>(number: usize, make: S) -> io::Result<Self>
+    fn open<M, S, F>(number: usize, make: M) -> io::Result<Self>
     where
-        S: FnOnce() -> C + Send + 'static,
-        C: Serve,
+        M: FnOnce() -> S + Send + 'static,
+        S: Fn(TcpStream, Place) -> F,
+        F: Future<Output = ()> + Send + 'static,
     {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let (arrivals, arriving) = mpsc::unbounded_channel();
@@ -93,12 +89,16 @@ impl Lane {
     }
 }
 
-fn run<C: Serve>(runtime: &Runtime, make: impl FnOnce() -> C, mut arriving: mpsc::UnboundedReceiver<Arrival>) {
+fn run<S, F>(runtime: &Runtime, make: impl FnOnce() -> S, mut arriving: mpsc::UnboundedReceiver<Arrival>)
+where
+    S: Fn(TcpStream, Place) -> F,
+    F: Future<Output = ()> + Send + 'static,
+{
     runtime.block_on(async {
-        let serving = make();
+        let serve = make();
         while let Some(Arrival { stream, place, counted }) = arriving.recv().await {
             let Ok(stream) = TcpStream::from_std(stream) else { continue };
-            let served = serving.serve(stream, place);
+            let served = serve(stream, place);
             tokio::spawn(async move {
                 served.await;
                 drop(counted);

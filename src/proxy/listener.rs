@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -19,7 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::call::Desk;
 use super::cork::Cork;
-use super::lanes::{Lanes, Serve};
+use super::lanes::Lanes;
 use super::provider::MOST_BUFFERED;
 use super::pulse::{Patience, Pulse};
 use super::settings::ProxySettings;
@@ -43,7 +44,7 @@ pub fn serve(
     let settings = Arc::new(settings);
     let lanes = Lanes::open(count, move || {
         let (broker, settings) = (broker.clone(), Arc::clone(&settings));
-        move || Connections::new(broker, &settings)
+        move || connections(broker, &settings)
     })?;
     Ok(accept(listener, room, lanes, drain, stopping))
 }
@@ -64,32 +65,25 @@ async fn accept(listener: TcpListener, room: Room, lanes: Lanes, drain: Duration
     lanes.close().await;
 }
 
-/// What the connections of one lane share.
-struct Connections {
-    desk: Arc<Desk>,
-    patience: Patience,
-}
-
-impl Connections {
-    fn new(broker: Broker, settings: &ProxySettings) -> Self {
-        let cork = Arc::<Cork>::default();
-        tokio::spawn(Arc::clone(&cork).run());
-        let desk = Desk::new(broker, settings, cork);
-        let (swept, every) = (Arc::clone(&desk), settings.keep_upstream);
-        tokio::spawn(async move {
-            loop {
-                sleep(every).await;
-                swept.sweep();
-            }
-        });
-        Self { desk, patience: settings.patience }
-    }
-}
-
-impl Serve for Connections {
-    fn serve(&self, stream: TcpStream, place: Place) -> impl Future<Output = ()> + Send + 'static {
-        let (desk, patience) = (Arc::clone(&self.desk), self.patience);
-        async move { connection(stream, &place, desk, patience).await }
+/// What serves the connections of one lane; they share a desk.
+fn connections(
+    broker: Broker,
+    settings: &ProxySettings,
+) -> impl Fn(TcpStream, Place) -> BoxFuture<'static, ()> + use<> {
+    let cork = Arc::<Cork>::default();
+    tokio::spawn(Arc::clone(&cork).run());
+    let desk = Desk::new(broker, settings, cork);
+    let (swept, every) = (Arc::clone(&desk), settings.keep_upstream);
+    tokio::spawn(async move {
+        loop {
+            sleep(every).await;
+            swept.sweep();
+        }
+    });
+    let patience = settings.patience;
+    move |stream, place| {
+        let desk = Arc::clone(&desk);
+        Box::pin(async move { connection(stream, &place, desk, patience).await })
     }
 }
 
