@@ -83,6 +83,8 @@ impl Lane {
         let (tell, over) = oneshot::channel();
         thread::Builder::new().name(format!("calls-{number}")).spawn(move || {
             run(&runtime, make, arriving);
+            // With what still runs in it.
+            drop(runtime);
             let _ = tell.send(());
         })?;
         Ok(Self { arrivals, open: Arc::default(), over })
@@ -105,4 +107,37 @@ where
             });
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::time::Duration;
+
+    struct Slow(Arc<AtomicBool>);
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            std::thread::sleep(Duration::from_millis(100));
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    #[tokio::test]
+    async fn lanes_are_closed_when_all_that_ran_in_them_is_gone() {
+        let gone = Arc::new(AtomicBool::new(false));
+        let lanes = Lanes::open(NonZeroUsize::MIN, || {
+            let slow = Slow(Arc::clone(&gone));
+            move || {
+                tokio::spawn(async move {
+                    std::future::pending::<()>().await;
+                    drop(slow);
+                });
+                |_, _| async {}
+            }
+        });
+        lanes.unwrap().close().await;
+        assert!(gone.load(Ordering::Relaxed));
+    }
 }

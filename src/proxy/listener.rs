@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::call::Desk;
@@ -136,10 +137,12 @@ async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience:
             if set && !look.is_elapsed() {
                 return Poll::Pending;
             }
-            set = look.as_mut().poll(cx).is_pending();
-            if set {
+            if look.as_mut().poll(cx).is_pending() {
+                // A task that has had its share of this turn was not heard: it is woken for that, and asks again.
+                set = has_budget_remaining();
                 return Poll::Pending;
             }
+            set = false;
             pulse.refresh();
             if pulse.is_stuck(&patience) {
                 pulse.cut_if_busy();

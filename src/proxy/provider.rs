@@ -49,21 +49,27 @@ pub(super) enum NoAnswer {
 /// A connection to the provider.
 pub(super) struct Link {
     send: SendRequest<SentBody>,
-    connection: Connection<Io, SentBody>,
-    open: bool,
+    /// Nothing once it has ended: what it had not sent is handed back when it is dropped.
+    connection: Option<Connection<Io, SentBody>>,
     idle_since: Instant,
 }
 
 impl Link {
     /// Lets the connection do what it can.
     pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        if self.open {
-            self.open = Pin::new(&mut self.connection).poll(cx).is_pending();
-        }
+        drive(&mut self.connection, cx);
     }
 
     pub(super) const fn is_open(&self) -> bool {
-        self.open
+        self.connection.is_some()
+    }
+}
+
+fn drive(connection: &mut Option<Connection<Io, SentBody>>, cx: &mut Context<'_>) {
+    if let Some(open) = connection
+        && Pin::new(open).poll(cx).is_ready()
+    {
+        *connection = None;
     }
 }
 
@@ -142,12 +148,10 @@ impl Server {
         wait.restart(pulse);
         let mut so_far = 0;
         let outcome = {
-            let Link { send, connection, open, .. } = &mut *link;
+            let Link { send, connection, .. } = &mut *link;
             let mut answer = pin!(send.try_send_request(request));
             poll_fn(|cx| {
-                if *open {
-                    *open = Pin::new(&mut *connection).poll(cx).is_pending();
-                }
+                drive(connection, cx);
                 // The first byte is waited for from the last byte that was sent.
                 if let Some(bytes) = sent.map(Record::bytes).filter(|bytes| *bytes != so_far) {
                     so_far = bytes;
@@ -191,7 +195,7 @@ impl Server {
                 })
                 .await;
             }
-            if link.open && link.send.is_ready() {
+            if link.is_open() && link.send.is_ready() {
                 return Some(link);
             }
         }
@@ -209,7 +213,7 @@ impl Server {
                 .handshake(io)
                 .await
                 .map_err(|_| NoAnswer::Unreachable)?;
-            Ok(Box::new(Link { send, connection, open: true, idle_since: Instant::now() }))
+            Ok(Box::new(Link { send, connection: Some(connection), idle_since: Instant::now() }))
         };
         // The connector bounds the TCP handshake; this bounds that of TLS too.
         timeout(self.connect_timeout, connect).await.unwrap_or(Err(NoAnswer::Timeout))
@@ -217,7 +221,7 @@ impl Server {
 
     /// Keeps a connection whose answer was read to its end, if it can take another request.
     pub(super) fn keep(&self, mut link: Box<Link>) {
-        if !link.open || !link.send.is_ready() {
+        if !link.is_open() || !link.send.is_ready() {
             return;
         }
         link.idle_since = Instant::now();

@@ -148,10 +148,10 @@ async fn insert(tx: &mut Tx, mut written: Vec<Written<'_>>) -> Result<i64> {
     Ok(last)
 }
 
-/// The last number that was given. Where all rows were swept, it is remembered beside them: none is given twice.
+/// The last number that was given. Sweeps remember it beside the rows: none is given twice.
 pub(super) async fn last_number(tx: &mut Tx) -> Result<i64> {
-    let last = "SELECT coalesce((SELECT max(id) FROM audit), \
-                (SELECT CAST(CAST(value AS TEXT) AS INTEGER) FROM meta WHERE name = 'last_audit_id'), 0)";
+    let last = "SELECT max(coalesce((SELECT max(id) FROM audit), 0), \
+                coalesce((SELECT CAST(CAST(value AS TEXT) AS INTEGER) FROM meta WHERE name = 'last_audit_id'), 0))";
     Ok(sqlx::query_scalar(last).fetch_one(&mut **tx).await?)
 }
 

@@ -41,9 +41,9 @@ impl Store {
                 break;
             }
         }
-        // The numbers go on from there.
+        // The numbers go on from there, whatever is left: where a clock was set back the newest may have gone.
         sqlx::query(
-            "INSERT INTO meta (name, value) SELECT 'last_audit_id', CAST(CAST($1 AS TEXT) AS BLOB) WHERE NOT EXISTS (SELECT 1 FROM audit) \
+            "INSERT INTO meta (name, value) VALUES ('last_audit_id', CAST(CAST($1 AS TEXT) AS BLOB)) \
              ON CONFLICT DO UPDATE SET value = excluded.value",
         )
         .bind(newest)
@@ -66,16 +66,18 @@ async fn cut(tx: &mut Tx, last: i64) -> Result<i64> {
     .fetch_optional(&mut **tx)
     .await?;
     let Some(found) = found else { return Ok(0) };
-    let row = event(&found)?;
     let columns = Columns(&found);
+    let id = columns.int("id")?;
     let first = columns.int("first_id")?;
     sqlx::query("UPDATE audit SET first_id = $2 + 1, count = id - $2 WHERE id = $1")
-        .bind(row.id)
+        .bind(id)
         .bind(last)
         .execute(&mut **tx)
         .await?;
     let calls = columns.text_or_none("calls")?.unwrap_or_default();
-    if let Ok(mut calls) = packed::unpack(&row, first, &calls) {
+    if let Ok(row) = event(&found)
+        && let Ok(mut calls) = packed::unpack(&row, first, &calls)
+    {
         calls.retain(|call| call.id > last);
         let kept = packed::pack(&calls.iter().collect::<Vec<_>>())?;
         sqlx::query("UPDATE audit SET at = $2, bytes_up = $3, bytes_down = $4 WHERE id = $1")

@@ -20,6 +20,8 @@ pub(crate) enum Script {
     Pieces(Vec<Vec<u8>>),
     /// Send these bytes and close.
     AnswerAndClose(Vec<u8>),
+    /// Send the first bytes, and after a nudge the others; then close.
+    AnswerAndMore(Vec<u8>, Vec<u8>),
     /// Close without a byte.
     Close,
     /// Say nothing.
@@ -189,6 +191,11 @@ impl Provider {
             match script {
                 Script::Answer(bytes) | Script::Early(bytes) => stream.write_all(&bytes).await?,
                 Script::AnswerAndClose(bytes) => return stream.write_all(&bytes).await,
+                Script::AnswerAndMore(bytes, more) => {
+                    stream.write_all(&bytes).await?;
+                    self.nudge.notified().await;
+                    return stream.write_all(&more).await;
+                }
                 Script::Close => return Ok(()),
                 Script::Silence => {
                     // Until the other side gives up.

@@ -156,6 +156,25 @@ async fn a_connection_that_the_provider_closed_meanwhile_is_not_used_again() {
     }
 }
 
+#[tokio::test]
+async fn a_read_goes_out_again_where_its_connection_turns_out_to_have_been_closed_or_to_hold_what_nobody_asked_for() {
+    let world = World::new().await;
+    let mut client = world.client().await;
+    for more in [b"".to_vec(), ok("this is nobody's")] {
+        for _ in 0..5 {
+            world.provider.will(Script::AnswerAndMore(ok("first"), more.clone()));
+            client.send(world.head("GET", "/api/vehicles", &[])).await;
+            assert_eq!(client.response().await.text(), "first");
+            let closed = world.provider.closed();
+            world.provider.nudge.notify_one();
+            world.provider.until(|provider| provider.closed() > closed).await;
+            world.provider.will_answer(ok("second"));
+            client.send(world.head("GET", "/api/vehicles", &[])).await;
+            assert_eq!(client.response().await.text(), "second");
+        }
+    }
+}
+
 async fn refreshable() -> World {
     let mut world = World::bare(&[], |_| {}).await;
     world.oauth_grant(ScopeSet::ALL, "old-token").await;
