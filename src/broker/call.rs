@@ -246,7 +246,8 @@ impl Broker {
         !shut_out && stands(valid_until) && stands(expires_at) && scope_stands && grant_stands
     }
 
-    /// The chosen grant's token if it could be used at once when it was chosen, a moment ago; else wait with [`Broker::wait_for_bearer`].
+    /// The chosen grant's token if it could be used at once when it was chosen, a moment ago; else wait with
+    /// [`Broker::wait_for_bearer`].
     #[must_use]
     pub fn bearer_now(&self, chosen: &Chosen) -> Option<Arc<Bearer>> {
         chosen.cell.bearer_now(chosen.at)

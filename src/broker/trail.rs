@@ -23,9 +23,9 @@ pub(super) const MOST_WAITING: usize = 65_536;
 const MANY_WAITING: usize = 8_192;
 /// How long rows gather before they are written.
 const GATHER: Duration = Duration::from_millis(250);
-/// How many rows one transaction takes. Its end is written in one go, and calls on the same processor wait for that.
+/// How many rows one transaction takes. Its end is written in one go, and whoever has the same processor waits for that.
 const BATCH: usize = 2_048;
-/// How many rows are taken, or let go of, before others have their turn: a batch in one go would hold up every call.
+/// How many rows are taken, or let go of, before others have their turn: a batch in one go would hold up pages.
 const STEP: usize = 128;
 /// So many events are held for watchers that have not looked yet.
 const WATCHED: usize = 4_096;
@@ -181,10 +181,8 @@ impl Trail {
     /// Hands over the row of a change, or of a call for which [`Trail::reserve`] has found room. Never waits, and drops
     /// nothing: more rows than that limit are those of calls that were let in before there were so many.
     pub fn record(&self, mut event: AuditEvent) {
-        if event.kind != kind::CALL {
-            // The moment of writing, so that rows stand in the order of their time; a call has that of its end.
-            event.at = self.shared.clock.now();
-        }
+        // The moment of writing, so that rows stand in the order of their time.
+        event.at = self.shared.clock.now();
         if let Some(by) = self.by.as_deref().filter(|_| event.kind != kind::CALL) {
             let words = event.path.map_or_else(|| format!("by {by}"), |words| format!("{words}; by {by}"));
             event.path = Some(words.into());

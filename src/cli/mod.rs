@@ -195,11 +195,8 @@ fn restore(flags: &SettingFlags, args: &backup::RestoreArgs) -> Result<()> {
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {
-    // With one processor there is nobody to share work with, and sharing has its price.
-    let alone = std::thread::available_parallelism().is_ok_and(|processors| processors.get() == 1);
-    let mut builder =
-        if alone { tokio::runtime::Builder::new_current_thread() } else { tokio::runtime::Builder::new_multi_thread() };
-    builder.enable_all().build().map_err(|error| StartError::Runtime(error.to_string()).into())
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    runtime.map_err(|error| StartError::Runtime(error.to_string()).into())
 }
 
 /// A command says what it has to say itself; the log is for what went wrong, unless somebody wants more.

@@ -12,9 +12,6 @@ use crate::domain::audit::AuditEvent;
 use crate::domain::route::Need;
 use crate::domain::scope::Scope;
 
-/// A call that took no longer has its end by adding that to its beginning, without another look at the clock.
-const MOMENT: Duration = Duration::from_secs(1);
-
 /// The row that a call leaves in the audit trail.
 enum Row {
     /// To be written when the call is over.
@@ -131,9 +128,6 @@ impl Drop for Ending {
         match self.row.take() {
             Some(Row::Later(mut event)) => {
                 complete(&mut event);
-                // Rows stand in the order of their time. What passes while the machine sleeps, or its clock is set, is not in
-                // how long a call took.
-                event.at = if took < MOMENT { event.at.plus(took) } else { self.broker.clock.now() };
                 self.broker.trail().record(event);
             }
             Some(Row::Command(ticket)) => ticket.complete(complete),

@@ -16,7 +16,6 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::call::Desk;
@@ -106,13 +105,11 @@ async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience:
     let mut slow = false;
     let mut drained = false;
     let mut known: Option<Waker> = None;
-    let mut set = false;
     poll_fn(|cx| {
-        // A task keeps its waker as a rule, so that neither the listener nor the timer has to be told again.
+        // A task keeps its waker as a rule, so that the listener need not be told again.
         if known.as_ref().is_none_or(|known| !known.will_wake(cx.waker())) {
             known = Some(cx.waker().clone());
             pulse.register(cx.waker());
-            set = false;
         }
         if pulse.is_closing() {
             return Poll::Ready(());
@@ -132,17 +129,10 @@ async fn connection(stream: TcpStream, place: &Place, desk: Arc<Desk>, patience:
             if slow && !pulse.is_idle() {
                 slow = false;
                 look.as_mut().reset(Instant::now() + tick);
-                set = false;
-            }
-            if set && !look.is_elapsed() {
-                return Poll::Pending;
             }
             if look.as_mut().poll(cx).is_pending() {
-                // A task that has had its share of this turn was not heard: it is woken for that, and asks again.
-                set = has_budget_remaining();
                 return Poll::Pending;
             }
-            set = false;
             pulse.refresh();
             if pulse.is_stuck(&patience) {
                 pulse.cut_if_busy();

@@ -159,6 +159,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn no_number_is_given_twice_where_the_newest_rows_are_the_oldest_by_their_time() {
+        // The clock was set back after the first five.
+        let (_directory, store) = filled((0..10).map(|n| if n < 5 { 1_000 } else { 10 })).await;
+        assert_eq!(store.sweep_audit(Timestamp::from_secs(500), 1_000).await.unwrap(), 5);
+        store.record(&[call(2_000, 3)]).await.unwrap();
+        assert_eq!(all(&store).await.iter().map(|event| event.id).max(), Some(11));
+    }
+
+    #[tokio::test]
+    async fn a_row_with_a_damaged_column_goes_by_number_all_the_same() {
+        let (_directory, store) = filled(0..0).await;
+        store.record(&(0..128).map(|n| call(4 * n % 3, 3)).collect::<Vec<_>>()).await.unwrap();
+        sqlx::query("UPDATE audit SET app = x'00'").execute(&store.write).await.unwrap();
+        for (kept, swept) in [(100, 28), (1, 99), (0, 1)] {
+            assert_eq!(store.sweep_audit(Timestamp::from_secs(0), kept).await.unwrap(), swept);
+        }
+    }
+
+    #[tokio::test]
     async fn calls_that_cannot_be_read_go_by_number_all_the_same() {
         let (_directory, store) = filled(0..0).await;
         store.record(&(0..128).map(|n| call(4 * n % 3, 3)).collect::<Vec<_>>()).await.unwrap();

@@ -1,4 +1,4 @@
-//! A machine with one processor, where nothing may keep the one thread from everything else.
+//! A machine with one processor, which calls, pages and the audit trail share.
 
 use std::fs;
 
