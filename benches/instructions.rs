@@ -159,14 +159,6 @@ fn to_send() -> (Arc<Bearer>, HeaderMap, HeaderValue) {
     (house.bearer(&permit), asked(), HeaderValue::from_static("teslascope.com"))
 }
 
-fn to_filter() -> (House, Arc<Bearer>, HeaderMap) {
-    let (house, permit) = House::permitted();
-    let bearer = house.bearer(&permit);
-    // What looks for its token is made once.
-    assert!(!bearer.is_in(b"a text that is as long as a token and does not hold it"));
-    (house, bearer, answered())
-}
-
 fn answered() -> HeaderMap {
     headers(&[
         ("server", "nginx"),
@@ -215,19 +207,19 @@ fn request_headers((bearer, asked, host): (Arc<Bearer>, HeaderMap, HeaderValue))
 }
 
 #[library_benchmark(config = most(RESPONSE_HEADERS))]
-#[bench::usual(to_filter())]
-fn response_headers((house, bearer, mut answered): (House, Arc<Bearer>, HeaderMap)) -> (HeaderMap, House) {
-    let is_secret = |value: &[u8]| bearer.is_in(value);
-    filter(black_box(&mut answered), is_secret, Upstream::Api, &house.addresses);
+#[bench::usual((House::new(), answered()))]
+fn response_headers((house, mut answered): (House, HeaderMap)) -> (HeaderMap, House) {
+    let token = b"eyJ0eXAi.a-token-of-some-length.c2lnbmF0dXJl";
+    filter(black_box(&mut answered), Some(token), Upstream::Api, &house.addresses);
     (black_box(answered), house)
 }
 
 /// As README.md has them down.
-const PATH_JUDGE: u64 = 1_375;
+const PATH_JUDGE: u64 = 1_383;
 const KEY_LOOK_UP: u64 = 4_175;
-const GRANT_CHOICE: u64 = 723;
-const REQUEST_HEADERS: u64 = 3_784;
-const RESPONSE_HEADERS: u64 = 1_938;
+const GRANT_CHOICE: u64 = 613;
+const REQUEST_HEADERS: u64 = 3_751;
+const RESPONSE_HEADERS: u64 = 1_965;
 
 library_benchmark_group!(
     name = call,

@@ -142,8 +142,7 @@ impl Desk {
         } else {
             self.patience.upstream_idle
         });
-        let is_secret = |value: &[u8]| bearer.as_ref().is_some_and(|bearer| bearer.is_in(value));
-        incoming::filter(&mut headers, is_secret, upstream, &self.addresses);
+        incoming::filter(&mut headers, bearer.as_deref().map(Bearer::token), upstream, &self.addresses);
         if head.status == StatusCode::FORBIDDEN
             && let Need::Scope(scope) = need
         {

@@ -2,6 +2,7 @@
 
 use http::header::{CONNECTION, CONTENT_LOCATION, LINK, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
+use memchr::memmem;
 use url::Url;
 
 use super::outgoing::{drop_named, nominated};
@@ -29,8 +30,8 @@ fn is_dropped(name: &str) -> bool {
     }
 }
 
-/// Filters a response's headers. What `is_secret` says so of goes no further.
-pub fn filter(headers: &mut HeaderMap, is_secret: impl Fn(&[u8]) -> bool, upstream: Upstream, addresses: &Addresses) {
+/// Filters a response's headers. `token` is what no value may contain.
+pub fn filter(headers: &mut HeaderMap, token: Option<&[u8]>, upstream: Upstream, addresses: &Addresses) {
     if let Some(names) = nominated(headers) {
         drop_named(headers, names);
     }
@@ -38,7 +39,7 @@ pub fn filter(headers: &mut HeaderMap, is_secret: impl Fn(&[u8]) -> bool, upstre
     let mut dropped = Vec::new();
     let mut has_address = false;
     for (name, value) in headers.iter() {
-        if is_dropped(name.as_str()) || is_secret(value.as_bytes()) {
+        if is_dropped(name.as_str()) || token.is_some_and(|token| holds(value, token)) {
             dropped.push(name.clone());
         }
         has_address |= [LOCATION, CONTENT_LOCATION, LINK].contains(name);
@@ -65,6 +66,10 @@ fn turn_addresses(headers: &mut HeaderMap, upstream: Upstream, addresses: &Addre
     for link in links {
         headers.append(LINK, link);
     }
+}
+
+fn holds(value: &HeaderValue, token: &[u8]) -> bool {
+    value.len() >= token.len() && memmem::find(value.as_bytes(), token).is_some()
 }
 
 /// Where the provider's servers are, and where the proxy stands in for them.
