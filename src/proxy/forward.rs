@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body as _;
 use hyper::body::Incoming;
 
@@ -21,6 +21,7 @@ use super::provider::NoAnswer;
 use super::pulse::Pulse;
 use super::received::Received;
 use super::refusal::Refusal;
+use super::sending::Sending;
 use super::sent::{Ended, Record, SentBody};
 use super::turn::Turn;
 use crate::broker::{Bearer, BearerRefusal, Chosen, Permit};
@@ -133,7 +134,6 @@ impl Desk {
             body.drain().await;
             return Ok(unauthenticated());
         }
-        body.finish_if_empty().await;
         let mut headers = head.headers;
         let token = bearer.clone();
         let echo = if body.is_end() { Echo::none() } else { Echo::of(token, &headers).map_err(sealed)? };
@@ -166,27 +166,16 @@ struct Send<'a> {
 }
 
 impl Send<'_> {
-    /// Sends it. Again only for a read of which not a byte had been sent.
     async fn first(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Response<Received>, Refusal> {
-        let mut request = self.request(bearer, body)?;
+        let sending = self.request(bearer, body)?;
         let (_, server) = self.desk.server(self.allowed.permit.route().upstream);
-        let read = matches!(self.parts.method, Method::GET | Method::HEAD) && !self.allowed.permit.route().command;
-        for attempt in 0..3 {
-            // A read that has not been sent is sent again, so that its first attempt need not be sure.
-            let (surely, patience) = (!read || attempt > 0, self.desk.patience.first_byte);
-            let sent = server.send(request, self.pulse, self.record, patience, surely).await;
-            match sent {
-                Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                    return Err(Refusal::ProtocolError);
-                }
-                Ok(response) => return Ok(response),
-                Err(NoAnswer::Unsent(again)) if read => request = *again,
-                Err(NoAnswer::Unsent(_) | NoAnswer::Unreachable) => return Err(Refusal::Unreachable),
-                Err(NoAnswer::Timeout) => return Err(Refusal::Timeout),
-                Err(NoAnswer::Broken) => return Err(self.broken()),
-            }
+        match server.send(sending, self.pulse, self.record, self.desk.patience.first_byte).await {
+            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Refusal::ProtocolError),
+            Ok(response) => Ok(response),
+            Err(NoAnswer::Unreachable) => Err(Refusal::Unreachable),
+            Err(NoAnswer::Timeout) => Err(Refusal::Timeout),
+            Err(NoAnswer::Broken) => Err(self.broken()),
         }
-        Err(Refusal::Unreachable)
     }
 
     /// Whose fault it was.
@@ -198,18 +187,15 @@ impl Send<'_> {
         }
     }
 
-    fn request(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Request<SentBody>, Refusal> {
+    fn request(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Sending, Refusal> {
         let Allowed { permit, query, .. } = self.allowed;
         let route = permit.route();
         let (base, server) = self.desk.server(route.upstream);
         let asked = self.parts.uri.path_and_query().ok_or(Refusal::BadRequest("it has no path"))?;
         let target = outgoing::target(asked, query, route.upstream, base, bearer);
         let target = target.ok_or(Refusal::BadRequest("its target cannot be sent on"))?;
-        let mut request = Request::new(body);
-        *request.method_mut() = self.parts.method.clone();
-        *request.uri_mut() = Uri::from(target);
-        *request.headers_mut() = outgoing::dress(&self.parts.headers, &server.host, bearer, route.upstream);
-        Ok(request)
+        let headers = outgoing::dress(&self.parts.headers, &server.host, bearer, route.upstream);
+        Ok(Sending::new(self.parts.method.clone(), &target, &headers, body))
     }
 }
 

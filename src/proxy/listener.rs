@@ -21,12 +21,14 @@ use tokio::time::{Instant, sleep, timeout};
 use super::call::Desk;
 use super::cork::Cork;
 use super::lanes::Lanes;
-use super::provider::MOST_BUFFERED;
 use super::pulse::{Patience, Pulse};
 use super::settings::ProxySettings;
 use super::wire::Wire;
 use crate::broker::Broker;
 use crate::telemetry::{Listener, Metrics, UnknownCaller};
+
+/// The most that is buffered of what goes each way on one connection, which a client that does not read keeps full.
+const MOST_BUFFERED: usize = 64 * 1024;
 
 /// Serves apps' calls until told to stop; then lets running calls end for as long as they may, and closes what is left.
 ///

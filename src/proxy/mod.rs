@@ -16,6 +16,8 @@ mod echo;
 mod ending;
 /// An allowed call to the provider and back.
 mod forward;
+/// Where an answer's body ends.
+mod framing;
 /// A look at a raw head.
 mod head;
 /// The answer's headers.
@@ -40,6 +42,10 @@ mod pulse;
 mod received;
 /// What the proxy answers itself.
 mod refusal;
+/// The head of the provider's answer.
+mod response;
+/// The request on its way out.
+mod sending;
 /// Its body.
 mod sent;
 /// What is set.

@@ -1,38 +1,40 @@
 //! The client towards the provider: HTTP/1.1 connections that are kept, one call on each at a time.
-//!
-//! A connection is driven by the call that uses it, within that call's task. hyper-util's pooled client gives each
-//! connection a task of its own, and every call then pays for waking it and being woken by it.
 
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
+use std::io;
+use std::mem::MaybeUninit;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Request, Response, Uri};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{self, Connection, SendRequest};
+use http::{HeaderValue, Method, Response, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, timeout};
 use tower::Service as _;
 
 use super::cork::{Cork, Corked, Leftover};
+use super::framing::Malformed;
 use super::pulse::{Pulse, Wait};
 use super::received::Received;
-use super::sent::{Record, SentBody};
+use super::response::{Head, take_head};
+use super::sending::{Sending, Stopped};
+use super::sent::{BodyCut, Record};
 use super::settings::{Base, ProxySettings};
 
-type Io = MaybeHttpsStream<TokioIo<Corked>>;
+type Io = TokioIo<MaybeHttpsStream<TokioIo<Corked>>>;
 
 /// The most connections that are kept for later calls.
 const MOST_KEPT: usize = 1_024;
 
-/// The most that is buffered of what goes each way on one connection, which a client that does not read keeps full.
-pub(super) const MOST_BUFFERED: usize = 64 * 1024;
+/// So much is read at once.
+const SPACE: usize = 16 * 1024;
 
 /// Why there is no answer.
 pub(super) enum NoAnswer {
@@ -42,34 +44,62 @@ pub(super) enum NoAnswer {
     Timeout,
     /// The connection broke, or what came is no HTTP; the call may have been carried out.
     Broken,
-    /// A kept connection had just been closed: not a byte was sent.
-    Unsent(Box<Request<SentBody>>),
 }
 
 /// A connection to the provider.
 pub(super) struct Link {
-    send: SendRequest<SentBody>,
-    /// Nothing once it has ended: what it had not sent is handed back when it is dropped.
-    connection: Option<Connection<Io, SentBody>>,
+    io: Io,
+    /// What was read and not taken yet.
+    pub(super) unread: BytesMut,
+    /// The request that is being sent.
+    sending: Option<Sending>,
+    /// The provider took only a part of it.
+    stopped: bool,
     idle_since: Instant,
 }
 
 impl Link {
-    /// Lets the connection do what it can.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
-        drive(&mut self.connection, cx);
+    /// Sends what can be sent of the request.
+    ///
+    /// # Errors
+    /// Its body broke off: there is nothing to wait for.
+    pub(super) fn send(&mut self, cx: &mut Context<'_>) -> Result<(), BodyCut> {
+        let Some(sending) = &mut self.sending else { return Ok(()) };
+        let Poll::Ready(outcome) = sending.poll(&mut self.io, cx) else { return Ok(()) };
+        self.sending = None;
+        match outcome {
+            Ok(()) => Ok(()),
+            Err(Stopped::Body) => Err(BodyCut),
+            // The answer may be here nevertheless, and say why.
+            Err(Stopped::Connection) => {
+                self.stopped = true;
+                Ok(())
+            }
+        }
     }
 
-    pub(super) const fn is_open(&self) -> bool {
-        self.connection.is_some()
+    /// Reads more: so many bytes, none at the end.
+    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut space = [MaybeUninit::uninit(); SPACE];
+        let mut read = ReadBuf::uninit(&mut space);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        self.unread.extend_from_slice(read.filled());
+        Poll::Ready(Ok(read.filled().len()))
     }
-}
 
-fn drive(connection: &mut Option<Connection<Io, SentBody>>, cx: &mut Context<'_>) {
-    if let Some(open) = connection
-        && Pin::new(open).poll(cx).is_ready()
-    {
-        *connection = None;
+    /// Reads the head of the answer to a request with this method.
+    fn poll_head(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<Result<Head, NoAnswer>> {
+        loop {
+            match ready!(self.poll_read(cx)) {
+                Ok(read) if read > 0 => {}
+                _ => return Poll::Ready(Err(NoAnswer::Broken)),
+            }
+            match take_head(&mut self.unread, method) {
+                Ok(Some(head)) => return Poll::Ready(Ok(head)),
+                Ok(None) => {}
+                Err(Malformed) => return Poll::Ready(Err(NoAnswer::Broken)),
+            }
+        }
     }
 }
 
@@ -130,57 +160,46 @@ impl Server {
         })
     }
 
-    /// Sends one request and waits for the head of its answer. A kept connection is looked at first where `surely`: else it
-    /// may turn out only then that the provider has closed it.
+    /// Sends one request and waits for the head of its answer.
     pub(super) async fn send(
         self: &Arc<Self>,
-        request: Request<SentBody>,
+        sending: Sending,
         pulse: &Arc<Pulse>,
         sent: Option<&Record>,
         first_byte: Duration,
-        surely: bool,
     ) -> Result<Response<Received>, NoAnswer> {
-        let mut link = match self.take(surely).await {
+        let mut link = match self.take().await {
             Some(link) => link,
             None => self.connect().await?,
         };
+        let method = sending.method.clone();
+        link.sending = Some(sending);
         let wait = Wait::default();
         wait.restart(pulse);
         let mut so_far = 0;
-        let outcome = {
-            let Link { send, connection, .. } = &mut *link;
-            let mut answer = pin!(send.try_send_request(request));
-            poll_fn(|cx| {
-                drive(connection, cx);
-                // The first byte is waited for from the last byte that was sent.
-                if let Some(bytes) = sent.map(Record::bytes).filter(|bytes| *bytes != so_far) {
-                    so_far = bytes;
-                    wait.restart(pulse);
-                }
-                match answer.as_mut().poll(cx) {
-                    Poll::Ready(outcome) => Poll::Ready(Some(outcome)),
-                    Poll::Pending if wait.is_over(pulse, first_byte) => Poll::Ready(None),
-                    Poll::Pending => Poll::Pending,
-                }
-            })
-            .await
-        };
-        match outcome {
-            None => Err(NoAnswer::Timeout),
-            Some(Ok(response)) => Ok(response.map(|body| self.receive(link, body, pulse))),
-            Some(Err(mut failed)) => match failed.take_message() {
-                Some(request) => Err(NoAnswer::Unsent(Box::new(request))),
-                None => Err(NoAnswer::Broken),
-            },
-        }
+        let head = poll_fn(|cx| {
+            if link.send(cx).is_err() {
+                return Poll::Ready(Err(NoAnswer::Broken));
+            }
+            // The first byte is waited for from the last byte that was sent.
+            if let Some(bytes) = sent.map(Record::bytes).filter(|bytes| *bytes != so_far) {
+                so_far = bytes;
+                wait.restart(pulse);
+            }
+            match link.poll_head(&method, cx) {
+                Poll::Pending if wait.is_over(pulse, first_byte) => Poll::Ready(Err(NoAnswer::Timeout)),
+                outcome => outcome,
+            }
+        });
+        let head = head.await?;
+        let mut response = Response::new(Received::new(&head, link, Arc::clone(self), Arc::clone(pulse)));
+        *response.status_mut() = head.status;
+        *response.headers_mut() = head.headers;
+        Ok(response)
     }
 
-    fn receive(self: &Arc<Self>, link: Box<Link>, body: Incoming, pulse: &Arc<Pulse>) -> Received {
-        Received::new(body, link, Arc::clone(self), Arc::clone(pulse))
-    }
-
-    /// The connection that was used last, if one is kept and still open as far as is known, or surely.
-    async fn take(&self, surely: bool) -> Option<Box<Link>> {
+    /// The connection that was used last, if one is kept and still open.
+    async fn take(&self) -> Option<Box<Link>> {
         loop {
             let mut link = self.kept.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
             if link.idle_since.elapsed() > self.keep {
@@ -188,14 +207,8 @@ impl Server {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 return None;
             }
-            if surely {
-                poll_fn(|cx| {
-                    link.drive(cx);
-                    Poll::Ready(())
-                })
-                .await;
-            }
-            if link.is_open() && link.send.is_ready() {
+            // Nothing is to come, not even the end.
+            if poll_fn(|cx| Poll::Ready(link.poll_read(cx).is_pending())).await {
                 return Some(link);
             }
         }
@@ -208,12 +221,8 @@ impl Server {
                 tracing::warn!(error = %Causes(&*cause), "No connection to the provider can be made");
                 NoAnswer::Unreachable
             })?;
-            let (send, connection) = http1::Builder::new()
-                .max_buf_size(MOST_BUFFERED)
-                .handshake(io)
-                .await
-                .map_err(|_| NoAnswer::Unreachable)?;
-            Ok(Box::new(Link { send, connection: Some(connection), idle_since: Instant::now() }))
+            let (io, unread) = (TokioIo::new(io), BytesMut::new());
+            Ok(Box::new(Link { io, unread, sending: None, stopped: false, idle_since: Instant::now() }))
         };
         // The connector bounds the TCP handshake; this bounds that of TLS too.
         timeout(self.connect_timeout, connect).await.unwrap_or(Err(NoAnswer::Timeout))
@@ -221,9 +230,11 @@ impl Server {
 
     /// Keeps a connection whose answer was read to its end, if it can take another request.
     pub(super) fn keep(&self, mut link: Box<Link>) {
-        if !link.is_open() || !link.send.is_ready() {
+        if link.sending.is_some() || link.stopped || !link.unread.is_empty() {
             return;
         }
+        // Its memory is for those that are in use.
+        link.unread = BytesMut::new();
         link.idle_since = Instant::now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MOST_KEPT {

@@ -1,16 +1,17 @@
-//! A response's body as it comes from the provider, driving the connection that it comes on.
+//! A response's body as it comes from the provider.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body::{Body as _, SizeHint};
-use hyper::body::Incoming;
+use http_body::SizeHint;
 
+use super::framing::{Framing, Malformed};
 use super::provider::{Link, Server};
 use super::pulse::{Pulse, Wait};
+use super::response::Head;
+use super::sent::BodyCut;
 use super::turn::Turn;
 
 /// The provider's body did not come to its end.
@@ -20,8 +21,11 @@ pub(super) struct Truncated;
 
 /// A response's body.
 pub(super) struct Received {
-    body: Incoming,
+    framing: Framing,
+    /// Until the body's end, or until it breaks off.
     link: Option<Box<Link>>,
+    /// Whether the connection may take another request then.
+    lasts: bool,
     server: Arc<Server>,
     pulse: Arc<Pulse>,
     wait: Wait,
@@ -30,16 +34,22 @@ pub(super) struct Received {
 }
 
 impl Received {
-    pub(super) fn new(body: Incoming, link: Box<Link>, server: Arc<Server>, pulse: Arc<Pulse>) -> Self {
-        Self {
-            body,
+    pub(super) fn new(head: &Head, link: Box<Link>, server: Arc<Server>, pulse: Arc<Pulse>) -> Self {
+        let mut received = Self {
+            framing: head.framing,
             link: Some(link),
+            lasts: head.lasts,
             server,
             pulse,
             wait: Wait::default(),
             patience: Duration::MAX,
             turn: Turn::default(),
+        };
+        // Where there is no body at all, nobody will ask for its end.
+        if received.is_end() {
+            received.finish();
         }
+        received
     }
 
     /// How long the next byte may take.
@@ -52,77 +62,61 @@ impl Received {
             return Poll::Pending;
         }
         loop {
-            let mut polled = Pin::new(&mut self.body).poll_frame(cx);
-            if polled.is_pending()
-                && let Some(link) = &mut self.link
-            {
-                link.drive(cx);
-                polled = Pin::new(&mut self.body).poll_frame(cx);
-            }
-            return match polled {
-                Poll::Ready(Some(Ok(frame))) => {
-                    self.wait.end();
-                    match frame.into_data() {
-                        Ok(chunk) => {
-                            self.turn.passed(chunk.len());
-                            // Whoever asks whether this was all will not come back for the end.
-                            if self.body.is_end_stream() {
-                                self.finish(cx);
-                            }
-                            Poll::Ready(Some(Ok(chunk)))
-                        }
-                        // Trailers end here.
-                        Err(_) => continue,
-                    }
-                }
-                Poll::Ready(Some(Err(_))) => {
-                    self.link = None;
-                    Poll::Ready(Some(Err(Truncated)))
-                }
-                Poll::Ready(None) => {
-                    self.finish(cx);
-                    Poll::Ready(None)
-                }
-                Poll::Pending if self.link.as_ref().is_none_or(|link| !link.is_open()) => {
-                    Poll::Ready(Some(Err(Truncated)))
-                }
-                Poll::Pending if self.wait.is_over(&self.pulse, self.patience) => {
-                    tracing::warn!("The provider stopped in the middle of an answer");
-                    Poll::Ready(Some(Err(Truncated)))
-                }
-                Poll::Pending => {
-                    self.wait.begin(&self.pulse);
-                    Poll::Pending
-                }
+            let Some(link) = &mut self.link else {
+                return Poll::Ready(if self.is_end() { None } else { Some(Err(Truncated)) });
             };
+            let taken = match link.send(cx) {
+                Ok(()) => self.framing.take(&mut link.unread),
+                Err(BodyCut) => Err(Malformed),
+            };
+            match taken {
+                Ok(Some(chunk)) => {
+                    self.wait.end();
+                    self.turn.passed(chunk.len());
+                    // Whoever asks whether this was all will not come back for the end.
+                    if self.is_end() {
+                        self.finish();
+                    }
+                    return Poll::Ready(Some(Ok(chunk)));
+                }
+                Ok(None) if self.framing.is_end() => self.finish(),
+                Ok(None) => match link.poll_read(cx) {
+                    Poll::Ready(Ok(read)) if read > 0 => {}
+                    Poll::Ready(Ok(_)) if self.framing == Framing::UntilClose => {
+                        self.framing = Framing::Length(0);
+                        self.link = None;
+                    }
+                    Poll::Ready(_) => self.link = None,
+                    Poll::Pending if self.wait.is_over(&self.pulse, self.patience) => {
+                        tracing::warn!("The provider stopped in the middle of an answer");
+                        self.link = None;
+                    }
+                    Poll::Pending => {
+                        self.wait.begin(&self.pulse);
+                        return Poll::Pending;
+                    }
+                },
+                Err(Malformed) => self.link = None,
+            }
         }
     }
 
     /// The body came to its end: its connection may serve another call.
-    fn finish(&mut self, cx: &mut Context<'_>) {
-        if let Some(mut link) = self.link.take() {
-            link.drive(cx);
+    fn finish(&mut self) {
+        if let Some(link) = self.link.take().filter(|_| self.lasts) {
             self.server.keep(link);
         }
     }
 
-    /// Where there is no body at all, nobody will poll for its end.
-    pub(super) async fn finish_if_empty(&mut self) {
-        if self.body.is_end_stream() {
-            std::future::poll_fn(|cx| {
-                self.finish(cx);
-                Poll::Ready(())
-            })
-            .await;
-        }
-    }
-
-    pub(super) fn is_end(&self) -> bool {
-        self.body.is_end_stream()
+    pub(super) const fn is_end(&self) -> bool {
+        self.framing.is_end()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        match self.framing {
+            Framing::Length(left) => SizeHint::with_exact(left),
+            _ => SizeHint::default(),
+        }
     }
 
     /// Reads an answer that is not passed on to its end, so that its connection can be kept; gives up where it is long.
