@@ -95,7 +95,9 @@ impl Chunked {
                     size => Self::Data(size),
                 },
                 Self::Trailers(_) if length == 0 => Self::Over,
-                Self::Trailers(so_far) if *so_far < MOST_TRAILERS => Self::Trailers(*so_far + 1),
+                Self::Trailers(so_far) if *so_far < MOST_TRAILERS && is_field(&unread[..length + 2]) => {
+                    Self::Trailers(*so_far + 1)
+                }
                 Self::Trailers(_) => return Err(Malformed),
                 Self::DataEnd | Self::Data(_) | Self::Over => Self::Size,
             };
@@ -105,20 +107,31 @@ impl Chunked {
 }
 
 /// How long the line is that comes next, without its end; nothing while its end is not here. With it, it is no longer than
-/// `most`. Bare LF ends no line.
+/// `most`. Bare LF ends no line, and CR stands in none: where others read it as an end, they would read other chunks.
 fn line(unread: &[u8], most: usize) -> Result<Option<usize>, Malformed> {
     let unread = &unread[..unread.len().min(most)];
     match memchr(b'\n', unread) {
-        Some(end) if end > 0 && unread[end - 1] == b'\r' => Ok(Some(end - 1)),
+        Some(end) if memchr(b'\r', &unread[..end]) == end.checked_sub(1) && end > 0 => Ok(Some(end - 1)),
         None if unread.len() < most => Ok(None),
         Some(_) | None => Err(Malformed),
     }
 }
 
+/// Whether this line, with its end, is a header.
+fn is_field(line: &[u8]) -> bool {
+    matches!(httparse::parse_headers(line, &mut [httparse::EMPTY_HEADER]), Ok(httparse::Status::Partial))
+}
+
 /// The size of a chunk, before its extensions.
 fn size(line: &[u8]) -> Result<u64, Malformed> {
-    let digits = memchr(b';', line).map_or(line, |semicolon| &line[..semicolon]).trim_ascii_end();
+    let mut digits = memchr(b';', line).map_or(line, |semicolon| &line[..semicolon]);
+    while let [before @ .., b' ' | b'\t'] = digits {
+        digits = before;
+    }
     let is_size = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
     let digits = str::from_utf8(digits).ok().filter(|_| is_size).ok_or(Malformed)?;
     u64::from_str_radix(digits, 16).map_err(|_| Malformed)
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,9 @@ mod lanes;
 mod lease;
 /// The accept loop.
 mod listener;
+/// What hyper's client makes of the same bytes.
+#[cfg(any(test, fuzzing))]
+pub mod oracle;
 /// Which hosts and pages may call.
 mod origin;
 /// The request as the provider gets it.

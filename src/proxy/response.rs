@@ -49,8 +49,17 @@ pub(super) fn take_head(unread: &mut BytesMut, method: &Method) -> Result<Option
         let mut headers = headers(parsed.headers, &unread[..length])?;
         unread.advance(length);
         let framing = framing(&mut headers, status, old, method)?;
+        let ends = match status {
+            // What comes next is no HTTP.
+            StatusCode::SWITCHING_PROTOCOLS => true,
+            // A body may come that has no place here.
+            StatusCode::NO_CONTENT => {
+                headers.contains_key(TRANSFER_ENCODING) || every(&headers, &CONTENT_LENGTH).any(|length| length != "0")
+            }
+            _ => false,
+        };
         let closes = every(&headers, &CONNECTION).any(|value| lists(value, "close"));
-        return Ok(Some(Head { status, headers, framing, lasts: !old && !closes }));
+        return Ok(Some(Head { status, headers, framing, lasts: !old && !closes && !ends }));
     }
 }
 
@@ -106,3 +115,6 @@ fn framing(headers: &mut HeaderMap, status: StatusCode, old: bool, method: &Meth
         None => Framing::UntilClose,
     })
 }
+
+#[cfg(test)]
+mod tests;

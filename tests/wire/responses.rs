@@ -199,6 +199,12 @@ async fn an_answer_that_is_no_http_is_502() {
         world.provider.will(Script::AnswerAndClose(bytes.as_bytes().to_vec()));
         world.get("/api/vehicles").await.refuses(502, "upstream_protocol_error");
     }
+    // What speaks another protocol now is not asked again.
+    world.provider.will_answer(b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\n\r\n".to_vec());
+    world.get("/api/vehicles").await.refuses(502, "upstream_protocol_error");
+    assert_eq!(world.get("/api/vehicles").await.status, 200);
+    let [.., switched, next] = &world.provider.seen()[..] else { panic!("two requests came") };
+    assert_ne!(switched.connection, next.connection);
     let many = (0..200).fold(String::new(), |head, n| head + &format!("x-{n}: y\r\n"));
     world.provider.will(Script::AnswerAndClose(format!("HTTP/1.1 200 OK\r\n{many}\r\n").into_bytes()));
     world.get("/api/vehicles").await.refuses(502, "upstream_protocol_error");
