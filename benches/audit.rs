@@ -7,7 +7,7 @@ use keyfob::ambient::{Clock, Entropy};
 use keyfob::domain::audit::{AuditEvent, kind};
 use keyfob::domain::id::Id;
 use keyfob::domain::scope::Scope;
-use keyfob::store::Store;
+use keyfob::store::{AuditRow, Store};
 
 /// As the writer has it.
 const BATCH: usize = 1_024;
@@ -44,7 +44,7 @@ fn main() {
             .collect();
         let (begun, cpu) = (Instant::now(), cpu_seconds());
         for _ in 0..BATCHES {
-            store.record(&events).await.expect("kept");
+            store.record(&AuditRow::of(&events)).await.expect("kept");
         }
         let rows = (BATCH * BATCHES) as f64;
         let size = std::fs::metadata(store.path()).map_or(0, |meta| meta.len());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use keyfob::domain::audit::{AuditEvent, kind};
 use keyfob::domain::scope::Scope;
 use keyfob::domain::time::Timestamp;
-use keyfob::store::{AuditFilter, OpenError, SCHEMA_VERSION, Store, inspect};
+use keyfob::store::{AuditFilter, AuditRow, OpenError, SCHEMA_VERSION, Store, inspect};
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection};
 
 struct Home {
@@ -169,7 +169,7 @@ async fn an_audit_trail_from_before_calls_shared_rows_goes_on_with_its_rows_and_
     .await;
     let store = Store::open(&home.path).await.unwrap();
     let call = AuditEvent::change(Timestamp::from_millis(3), kind::CALL, None).about("/b").decided("allowed");
-    store.record(&vec![call; 100]).await.unwrap();
+    store.record(&AuditRow::of(&vec![call; 100])).await.unwrap();
     let found = store.list_audit(&AuditFilter { limit: 500, ..AuditFilter::default() }).await.unwrap();
     assert!(found.iter().map(|event| event.id).eq((40..=141).rev()));
     let old = &found[100];

@@ -10,6 +10,8 @@ use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 use tokio::task::yield_now;
 use tokio::time::timeout;
 
+use super::batch::{Batch, Entry};
+use super::sheet::{Calls, Sheet};
 use crate::ambient::Clock;
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::id::AppId;
@@ -25,7 +27,7 @@ const MANY_WAITING: usize = 8_192;
 const GATHER: Duration = Duration::from_millis(250);
 /// How many rows one transaction takes. Its end is written in one go, and whoever has the same processor waits for that.
 const BATCH: usize = 2_048;
-/// How many rows are taken, or let go of, before others have their turn: a batch in one go would hold up pages.
+/// How many are taken before others have their turn: a batch in one go would hold up pages.
 const STEP: usize = 128;
 /// So many events are held for watchers that have not looked yet.
 const WATCHED: usize = 4_096;
@@ -36,40 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(5);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the audit trail can't be written")]
 pub struct StorageUnavailable;
-
-enum Entry {
-    Event(AuditEvent),
-    Completed(AuditEvent),
-    Flush(oneshot::Sender<()>),
-}
-
-/// What is written next.
-#[derive(Default)]
-struct Batch {
-    events: Vec<AuditEvent>,
-    completed: Vec<AuditEvent>,
-    flushes: Vec<oneshot::Sender<()>>,
-}
-
-impl Batch {
-    fn take(&mut self, entries: &mut Vec<Entry>) {
-        for entry in entries.drain(..) {
-            match entry {
-                Entry::Event(event) => self.events.push(event),
-                Entry::Completed(event) => self.completed.push(event),
-                Entry::Flush(done) => self.flushes.push(done),
-            }
-        }
-    }
-
-    const fn len(&self) -> usize {
-        self.events.len() + self.completed.len()
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.len() == 0 && self.flushes.is_empty()
-    }
-}
 
 /// Hands rows to the writer. Clones share it.
 #[derive(Clone)]
@@ -82,6 +50,8 @@ pub struct Trail {
 struct Shared {
     queue: mpsc::UnboundedSender<Entry>,
     waiting: AtomicUsize,
+    /// Calls of each lane.
+    sheets: Mutex<Vec<Arc<Calls>>>,
     healthy: AtomicBool,
     room: Notify,
     wake: Notify,
@@ -109,6 +79,7 @@ impl CommandTicket {
     pub fn complete(mut self, outcome: impl FnOnce(&mut AuditEvent)) {
         if let Some(mut event) = self.event.take() {
             outcome(&mut event);
+            self.trail.expect(&event);
             self.trail.push(Entry::Completed(event));
         }
     }
@@ -118,7 +89,9 @@ impl Drop for CommandTicket {
     /// Whoever was to send the command has gone before it had this: it was not sent.
     fn drop(&mut self) {
         if let Some(event) = self.event.take() {
-            self.trail.push(Entry::Completed(AuditEvent { decision: "aborted".into(), ..event }));
+            let event = AuditEvent { decision: "aborted".into(), ..event };
+            self.trail.expect(&event);
+            self.trail.push(Entry::Completed(event));
         }
     }
 }
@@ -131,6 +104,7 @@ impl Trail {
         let shared = Arc::new(Shared {
             queue,
             waiting: AtomicUsize::new(0),
+            sheets: Mutex::default(),
             healthy: AtomicBool::new(true),
             room: Notify::new(),
             wake: Notify::new(),
@@ -178,16 +152,30 @@ impl Trail {
         if self.shared.waiting.load(Ordering::Relaxed) < MOST_WAITING { Ok(()) } else { Err(StorageUnavailable) }
     }
 
-    /// Hands over the row of a change, or of a call for which [`Trail::reserve`] has found room. Never waits, and drops
-    /// nothing: more rows than that limit are those of calls that were let in before there were so many.
+    /// A sheet for one lane's calls.
+    #[must_use]
+    pub fn sheet(&self) -> Sheet {
+        let calls = Arc::<Calls>::default();
+        self.shared.sheets.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&calls));
+        Sheet::new(self.clone(), calls)
+    }
+
+    /// Hands over the row of a change. Never waits, and drops nothing: more rows than may wait are those of what was let in
+    /// before there were so many.
     pub fn record(&self, mut event: AuditEvent) {
-        // The moment of writing, so that rows stand in the order of their time.
-        event.at = self.shared.clock.now();
-        if let Some(by) = self.by.as_deref().filter(|_| event.kind != kind::CALL) {
+        if let Some(by) = self.by.as_deref() {
             let words = event.path.map_or_else(|| format!("by {by}"), |words| format!("{words}; by {by}"));
             event.path = Some(words.into());
         }
+        self.stamp(&mut event);
         self.push(Entry::Event(event));
+    }
+
+    /// Gives a row the moment of writing, so that rows stand in the order of their time, counts it among those that wait, and
+    /// shows it to who watches.
+    pub(super) fn stamp(&self, event: &mut AuditEvent) {
+        event.at = self.shared.clock.now();
+        self.expect(event);
     }
 
     /// Puts the row of a command on disk, with its outcome open, before the command is sent.
@@ -195,6 +183,7 @@ impl Trail {
     /// # Errors
     /// [`StorageUnavailable`]: then the command must not be sent.
     pub async fn begin_command(&self, mut event: AuditEvent) -> Result<CommandTicket, StorageUnavailable> {
+        event.at = self.shared.clock.now();
         match self.shared.store.record_command(&event).await {
             Ok(id) => {
                 event.id = id;
@@ -248,24 +237,25 @@ impl Trail {
     /// for, so that whoever changed something finds it there.
     pub async fn catch_up(&self, patience: Duration) -> bool {
         let (done, written) = oneshot::channel();
-        let _ = self.shared.queue.send(Entry::Flush(done));
+        self.shared.gather();
+        self.push(Entry::Flush(done));
         self.shared.hurry.store(true, Ordering::Relaxed);
         self.shared.wake.notify_one();
         matches!(timeout(patience, written).await, Ok(Ok(())))
     }
 
-    /// Queues a row, and wakes the writer whenever another batch of them waits.
-    fn push(&self, entry: Entry) {
-        if self.shared.watchers.receiver_count() > 0
-            && let Entry::Event(event) | Entry::Completed(event) = &entry
-        {
+    /// One more row waits: the writer is woken whenever another batch of them does.
+    fn expect(&self, event: &AuditEvent) {
+        if self.shared.watchers.receiver_count() > 0 {
             let _ = self.shared.watchers.send(Arc::new(event.clone()));
         }
-        let waiting = self.shared.waiting.fetch_add(1, Ordering::Relaxed);
-        let _ = self.shared.queue.send(entry);
-        if waiting.is_multiple_of(BATCH) {
+        if self.shared.waiting.fetch_add(1, Ordering::Relaxed).is_multiple_of(BATCH) {
             self.shared.wake.notify_one();
         }
+    }
+
+    pub(super) fn push(&self, entry: Entry) {
+        let _ = self.shared.queue.send(entry);
     }
 }
 
@@ -280,7 +270,8 @@ impl Shared {
                     return;
                 }
                 if !matches!(step.last(), Some(Entry::Flush(_))) {
-                    let _ = timeout(GATHER, self.enough(&rows)).await;
+                    let _ = timeout(GATHER, self.enough()).await;
+                    self.gather();
                 }
                 batch.take(&mut step);
                 // An empty queue is not waited for: what is gathered must be written now.
@@ -301,23 +292,30 @@ impl Shared {
     }
 
     /// Waits until a whole batch waits, or somebody does.
-    async fn enough(&self, rows: &mpsc::UnboundedReceiver<Entry>) {
-        while rows.len() < BATCH && !self.hurry.swap(false, Ordering::Relaxed) {
+    async fn enough(&self) {
+        while self.waiting.load(Ordering::Relaxed) < BATCH && !self.hurry.swap(false, Ordering::Relaxed) {
             self.wake.notified().await;
+        }
+    }
+
+    /// Queues what stands on the sheets.
+    fn gather(&self) {
+        for sheet in &*self.sheets.lock().unwrap_or_else(PoisonError::into_inner) {
+            for call in sheet.take() {
+                let _ = self.queue.send(Entry::Event(call));
+            }
         }
     }
 
     async fn keep(&self, batch: &mut Batch) {
         let count = batch.len();
+        batch.arrange();
         let mut pause = Duration::from_millis(100);
         loop {
             let kept = async {
-                if !batch.events.is_empty() {
-                    self.store.record(&batch.events).await?;
-                    while !batch.events.is_empty() {
-                        batch.events.truncate(batch.events.len().saturating_sub(STEP));
-                        yield_now().await;
-                    }
+                if !batch.rows.is_empty() {
+                    self.store.record(&batch.rows).await?;
+                    batch.rows_are_kept();
                 }
                 if !batch.completed.is_empty() {
                     self.store.complete_commands(&batch.completed).await?;

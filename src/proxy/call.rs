@@ -23,10 +23,11 @@ use super::refusal::Refusal;
 use super::settings::{Base, ProxySettings};
 use super::wire;
 use crate::broker::admission::Running;
-use crate::broker::{Broker, Caller, Chosen, GrantRefusal, KeyRefusal, Permit};
+use crate::broker::{Broker, Caller, Chosen, GrantRefusal, KeyRefusal, Permit, Sheet};
 use crate::domain::audit::{AuditEvent, kind};
 use crate::domain::query::{QueryVerdict, judge_query};
 use crate::domain::route::{Need, RouteRefusal, RouteTable, Upstream};
+use crate::domain::time::Timestamp;
 use crate::telemetry::UnknownCaller;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("keyfob-request-id");
@@ -43,7 +44,9 @@ pub(super) struct Desk {
     pub(super) public_url: String,
     pub(super) max_body: u64,
     pub(super) patience: Patience,
-    /// For the sockets of this lane.
+    /// For the calls of this lane.
+    pub(super) sheet: Sheet,
+    /// For its sockets.
     pub(super) cork: Arc<Cork>,
     table: Arc<RouteTable>,
     neighbours: Neighbours,
@@ -72,6 +75,7 @@ impl Desk {
         let ids = AtomicU64::new(u64::from_ne_bytes(broker.entropy.bytes()));
         let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
         Arc::new(Self {
+            sheet: broker.trail().sheet(),
             broker,
             table: Arc::clone(&settings.table),
             neighbours: Neighbours::new(&hosts, &settings.origins),
@@ -95,7 +99,7 @@ impl Desk {
     }
 
     /// Answers one request.
-    pub(super) async fn answer(&self, pulse: &Arc<Pulse>, request: Request<Incoming>) -> Response<Answer> {
+    pub(super) async fn answer(self: &Arc<Self>, pulse: &Arc<Pulse>, request: Request<Incoming>) -> Response<Answer> {
         pulse.call_begins();
         let began = self.broker.clock.elapsed();
         let (parts, body) = request.into_parts();
@@ -164,7 +168,7 @@ impl Desk {
 
     /// Answers an app that showed a valid key.
     async fn known(
-        &self,
+        self: &Arc<Self>,
         pulse: &Arc<Pulse>,
         caller: Caller,
         parts: &Parts,
@@ -172,7 +176,7 @@ impl Desk {
         began: Duration,
     ) -> Response<Answer> {
         let event = self.event(&caller, parts);
-        let mut ending = Box::new(Ending::new(self.broker.clone(), Arc::clone(pulse), event, began));
+        let mut ending = Box::new(Ending::new(Arc::clone(self), Arc::clone(pulse), event, began));
         let outcome = match self.decide(caller, parts, &body, &mut ending).await {
             Ok(allowed) => self.pass(pulse, allowed, parts, body, &mut ending).await,
             Err(refusal) => Err(refusal),
@@ -195,7 +199,8 @@ impl Desk {
             app: Some(app.id),
             method: method.or_else(|| Some(Arc::clone(&self.other_method))),
             path: Some(Arc::from(&path[..kept])),
-            ..AuditEvent::change(self.broker.clock.now(), kind::CALL, Some(app.user))
+            // Whoever keeps it gives it its moment.
+            ..AuditEvent::change(Timestamp::from_millis(0), kind::CALL, Some(app.user))
         }
     }
 

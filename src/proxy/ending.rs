@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use super::call::Desk;
 use super::pulse::Pulse;
 use super::sent::Record;
-use crate::broker::{Broker, CommandTicket};
+use crate::broker::CommandTicket;
 use crate::domain::audit::AuditEvent;
 use crate::domain::route::Need;
 use crate::domain::scope::Scope;
@@ -24,7 +25,7 @@ enum Row {
 
 /// A call that is not over. Dropped before it was told how it ended, it was given up: the client went away.
 pub(super) struct Ending {
-    broker: Broker,
+    desk: Arc<Desk>,
     pulse: Arc<Pulse>,
     row: Option<Row>,
     need: Option<Need>,
@@ -37,9 +38,9 @@ pub(super) struct Ending {
 }
 
 impl Ending {
-    pub(super) fn new(broker: Broker, pulse: Arc<Pulse>, event: AuditEvent, began: Duration) -> Self {
+    pub(super) fn new(desk: Arc<Desk>, pulse: Arc<Pulse>, event: AuditEvent, began: Duration) -> Self {
         let row = Some(Row::Later(event));
-        Self { broker, pulse, row, need: None, decision: "aborted", status: None, began, sent: None, down: 0 }
+        Self { desk, pulse, row, need: None, decision: "aborted", status: None, began, sent: None, down: 0 }
     }
 
     /// What the route needs.
@@ -113,9 +114,9 @@ impl Ending {
 impl Drop for Ending {
     fn drop(&mut self) {
         self.pulse.call_ended();
-        let took = self.broker.clock.elapsed().saturating_sub(self.began);
+        let took = self.desk.broker.clock.elapsed().saturating_sub(self.began);
         let status = self.status.map(|status| status.as_u16());
-        self.broker.metrics.call(self.need, self.decision, status.unwrap_or(499), took);
+        self.desk.broker.metrics.call(self.need, self.decision, status.unwrap_or(499), took);
         let signed = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
         let complete = |event: &mut AuditEvent| {
             event.decision = self.decision.into();
@@ -128,12 +129,12 @@ impl Drop for Ending {
         match self.row.take() {
             Some(Row::Later(mut event)) => {
                 complete(&mut event);
-                self.broker.trail().record(event);
+                self.desk.sheet.record(event);
             }
             Some(Row::Command(ticket)) => ticket.complete(complete),
             Some(Row::Counted(mut event)) => {
                 complete(&mut event);
-                self.broker.trail().count_refused(event);
+                self.desk.broker.trail().count_refused(event);
             }
             None => {}
         }

@@ -26,17 +26,47 @@ pub struct Usage {
 /// Fewer calls than these are rows of their own.
 const FEWEST: usize = 8;
 
-/// What is written of a chunk.
-enum Row<'e> {
-    One(&'e AuditEvent),
-    Packed(Vec<&'e AuditEvent>),
+/// A row of the audit trail as it is written, but for its number: an event, or calls that are alike.
+pub struct AuditRow {
+    /// Of calls that are alike, the oldest.
+    event: AuditEvent,
+    packed: Option<Packed>,
 }
 
-/// What becomes of at most [`packed::MOST`] events, in the order of the newest of each row. A full chunk is of a busy time: its
-/// calls go with those that are like them, and then stand out of order by moments. In a smaller one only neighbours do, so
-/// that whoever made a few calls sees them in the order in which they were made.
-fn rows_of(chunk: &[AuditEvent]) -> Vec<Row<'_>> {
-    let looked_at = if chunk.len() == usize::from(packed::MOST) { chunk.len() } else { 1 };
+impl AuditRow {
+    /// So many events may be packed together.
+    pub const MOST: usize = packed::MOST as usize;
+
+    /// What becomes of events, the oldest first, in the order of the newest of each row.
+    #[must_use]
+    pub fn of(events: &[AuditEvent]) -> Vec<Self> {
+        events.chunks(Self::MOST).flat_map(rows_of).collect()
+    }
+
+    /// How many events it stands for.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.packed.as_ref().map_or(1, |packed| usize::try_from(packed.count).unwrap_or(usize::MAX))
+    }
+
+    /// When the newest of them was.
+    #[must_use]
+    pub fn at(&self) -> Timestamp {
+        self.packed.as_ref().map_or(self.event.at, |packed| packed.at)
+    }
+
+    /// What they needed.
+    fn scopes(&self) -> ScopeSet {
+        let scope = self.event.scope.map_or(ScopeSet::EMPTY, |scope| ScopeSet::EMPTY.with(scope));
+        self.packed.as_ref().map_or(scope, |packed| packed.scopes)
+    }
+}
+
+/// What becomes of at most [`AuditRow::MOST`] events. A full chunk is of a busy time: its calls go with those that are like
+/// them, and then stand out of order by moments. In a smaller one only neighbours do, so that whoever made a few calls sees
+/// them in the order in which they were made.
+fn rows_of(chunk: &[AuditEvent]) -> Vec<AuditRow> {
+    let looked_at = if chunk.len() == AuditRow::MOST { chunk.len() } else { 1 };
     let mut groups: Vec<Vec<(usize, &AuditEvent)>> = Vec::new();
     for event in chunk.iter().enumerate() {
         match groups.iter_mut().rev().take(looked_at).find(|group| packed::are_alike(group[0].1, event.1)) {
@@ -46,22 +76,18 @@ fn rows_of(chunk: &[AuditEvent]) -> Vec<Row<'_>> {
     }
     let mut rows = Vec::with_capacity(groups.len());
     for group in groups {
-        match group.last() {
-            Some((last, _)) if group.len() >= FEWEST => {
-                rows.push((*last, Row::Packed(group.into_iter().map(|(_, event)| event).collect())));
+        match *group {
+            [(_, first), .., (last, _)] if group.len() >= FEWEST => {
+                let events: Vec<_> = group.into_iter().map(|(_, event)| event).collect();
+                rows.push((last, AuditRow { event: first.clone(), packed: Some(packed::pack(&events)) }));
             }
-            _ => rows.extend(group.into_iter().map(|(place, event)| (place, Row::One(event)))),
+            _ => rows.extend(
+                group.into_iter().map(|(place, event)| (place, AuditRow { event: event.clone(), packed: None })),
+            ),
         }
     }
     rows.sort_unstable_by_key(|(place, _)| *place);
     rows.into_iter().map(|(_, row)| row).collect()
-}
-
-/// A row as it is written.
-struct Written<'e> {
-    id: i64,
-    event: &'e AuditEvent,
-    packed: Option<Packed>,
 }
 
 /// So many rows a statement takes. Its text is made once, and so is what SQLite prepares of it.
@@ -81,11 +107,11 @@ fn insertion(into: &str) -> [String; SIZES.len()] {
 
 type Query = sqlx::query::Query<'static, Sqlite, SqliteArguments>;
 
-fn bind(query: Query, row: &Written<'_>) -> Query {
-    let event = row.event;
+fn bind(query: Query, (id, row): &(i64, &AuditRow)) -> Query {
+    let event = &row.event;
     let query = query
-        .bind(row.id)
-        .bind(row.packed.as_ref().map(|packed| row.id - packed.count + 1))
+        .bind(*id)
+        .bind(row.packed.as_ref().map(|packed| id - packed.count + 1))
         .bind(event.kind)
         .bind(event.user.as_ref().map(|id| key(id).to_vec()))
         .bind(event.app.as_ref().map(|id| key(id).to_vec()))
@@ -124,27 +150,17 @@ async fn insert_each<T: Sync>(
     Ok(())
 }
 
-/// What is written of these, but for its number.
-fn pack<'e>(rows: &[Row<'e>]) -> Result<Vec<Written<'e>>> {
-    let written = rows.iter().map(|row| {
-        Ok(match row {
-            Row::One(event) => Written { id: 0, event, packed: None },
-            Row::Packed(events) => Written { id: 0, event: events[0], packed: Some(packed::pack(events)?) },
-        })
-    });
-    written.collect()
-}
-
 /// Writes rows under the numbers after the last, and gives the last of these.
-async fn insert(tx: &mut Tx, mut written: Vec<Written<'_>>) -> Result<i64> {
+async fn insert(tx: &mut Tx, rows: &[AuditRow]) -> Result<i64> {
     let mut last = last_number(tx).await?;
-    for row in &mut written {
+    let mut numbered = Vec::with_capacity(rows.len());
+    for row in rows {
         last += row.packed.as_ref().map_or(1, |packed| packed.count);
-        row.id = last;
+        numbered.push((last, row));
     }
-    insert_each(tx, &INSERT_ROWS, &written, bind).await?;
-    let calls: Vec<_> = written.into_iter().filter_map(|row| Some((row.id, row.packed?.calls))).collect();
-    insert_each(tx, &INSERT_CALLS, &calls, |query, (id, calls)| query.bind(*id).bind(calls.clone())).await?;
+    insert_each(tx, &INSERT_ROWS, &numbered, bind).await?;
+    let calls: Vec<_> = numbered.iter().filter_map(|(id, row)| Some((*id, &row.packed.as_ref()?.calls))).collect();
+    insert_each(tx, &INSERT_CALLS, &calls, |query, (id, calls)| query.bind(*id).bind((*calls).clone())).await?;
     Ok(last)
 }
 
@@ -161,22 +177,17 @@ const USE_OF_GRANT: &str =
     "UPDATE grants SET last_used_at = max(coalesce(last_used_at, 0), $2), scopes_used = scopes_used | $3 WHERE id = $1";
 
 impl Store {
-    /// Keeps a batch of events, and what they say about the use of apps and grants, in one transaction.
+    /// Keeps a batch of rows, and what they say about the use of apps and grants, in one transaction.
     ///
     /// # Errors
     /// [`super::StoreError`]; then none of the batch is kept.
-    pub async fn record(&self, events: &[AuditEvent]) -> Result<()> {
+    pub async fn record(&self, rows: &[AuditRow]) -> Result<()> {
         let mut uses = Uses::default();
-        let mut written = Vec::new();
-        for chunk in events.chunks(packed::MOST.into()) {
-            let rows = rows_of(chunk);
-            uses.note(&rows);
-            written.extend(pack(&rows)?);
-            // Chunk after chunk would keep this thread from its sockets for as long as the batch takes.
-            tokio::task::yield_now().await;
+        for row in rows {
+            uses.note(&row.event, row.at(), row.scopes());
         }
         let mut tx = self.begin().await?;
-        insert(&mut tx, written).await?;
+        insert(&mut tx, rows).await?;
         uses.keep(&mut tx).await?;
         tx.commit().await?;
         Ok(())
@@ -188,7 +199,7 @@ impl Store {
     /// [`super::StoreError`]; then the command must not be sent.
     pub async fn record_command(&self, event: &AuditEvent) -> Result<i64> {
         let mut tx = self.begin().await?;
-        let id = insert(&mut tx, pack(&[Row::One(event)])?).await?;
+        let id = insert(&mut tx, &[AuditRow { event: event.clone(), packed: None }]).await?;
         tx.commit().await?;
         Ok(id)
     }
@@ -218,7 +229,9 @@ impl Store {
             }
         }
         let mut uses = Uses::default();
-        uses.note(&events.iter().map(Row::One).collect::<Vec<_>>());
+        for event in events {
+            uses.note(event, event.at, event.scope.map_or(ScopeSet::EMPTY, |scope| ScopeSet::EMPTY.with(scope)));
+        }
         uses.keep(&mut tx).await?;
         tx.commit().await?;
         Ok(())
@@ -233,20 +246,11 @@ struct Uses {
 }
 
 impl Uses {
-    /// Calls that went through use what they needed.
-    fn note(&mut self, rows: &[Row<'_>]) {
-        for row in rows {
-            let events = match row {
-                Row::One(event) => std::slice::from_ref(event),
-                Row::Packed(events) => events.as_slice(),
-            };
-            let event = events[0];
-            if event.kind == kind::CALL && event.decision == "allowed" {
-                let scopes = events.iter().filter_map(|event| event.scope).fold(ScopeSet::EMPTY, ScopeSet::with);
-                let at = events.iter().map(|event| event.at).max().unwrap_or(event.at);
-                merge(&mut self.apps, event.app, at, scopes);
-                merge(&mut self.grants, event.grant, at, scopes);
-            }
+    /// A call that went through uses what it needed.
+    fn note(&mut self, event: &AuditEvent, at: Timestamp, scopes: ScopeSet) {
+        if event.kind == kind::CALL && event.decision == "allowed" {
+            merge(&mut self.apps, event.app, at, scopes);
+            merge(&mut self.grants, event.grant, at, scopes);
         }
     }
 

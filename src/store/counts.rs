@@ -154,7 +154,7 @@ mod tests {
     use super::*;
     use crate::domain::audit::AuditEvent;
     use crate::domain::id::Id;
-    use crate::store::audit::tests::{call, filled, rows};
+    use crate::store::audit::tests::{call, filled, record, rows};
 
     #[tokio::test]
     async fn calls_are_counted_by_span_and_decision_and_only_the_newest() {
@@ -172,7 +172,7 @@ mod tests {
             // Refusals that were counted, not told one by one.
             AuditEvent { count: 7, ..call(25, one, "no_grant") },
         ];
-        store.record(&events).await.unwrap();
+        record(&store, &events).await;
         let count = async |of, most| {
             let found = store.count_decisions(of, Timestamp::from_secs(5), 10_000, most).await.unwrap();
             found.into_iter().map(|one| (one.span, one.decision, one.calls)).collect::<Vec<_>>()
@@ -194,7 +194,7 @@ mod tests {
             AuditEvent { at: Timestamp::from_millis(5_000 + n), user, ..call(n, u8::try_from(n % 3).unwrap() + 3) }
         };
         let events: Vec<_> = (0..256).map(of_app).collect();
-        store.record(&events).await.unwrap();
+        record(&store, &events).await;
         assert!(rows(&store).await.0 < 60);
         let now = |app: Option<u8>, decision: &str| {
             let of_app = |event: &&AuditEvent| app.is_none_or(|app| event.app == Some(Id::from_bytes([app; 16])));

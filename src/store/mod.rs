@@ -34,7 +34,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Sqlite, Transaction};
 
 pub use admin_keys::AdminKeyFound;
 pub use apps::{AppFilter, AppRecord, KeptKey, NewApp};
-pub use audit::Usage;
+pub use audit::{AuditRow, Usage};
 pub use changes::{Change, Changes};
 pub use copy::{copy_back, settle};
 pub use counts::{CallCount, CallsOf, DecisionCount};

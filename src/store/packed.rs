@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Result, StoreError};
 use crate::domain::audit::{AuditEvent, kind};
-use crate::domain::scope::Scope;
+use crate::domain::scope::{Scope, ScopeSet};
 use crate::domain::time::Timestamp;
 
 /// No row holds more calls. Readers rely on it: a row that reaches below a number is no further above it than this.
@@ -38,6 +39,8 @@ pub(super) struct Packed {
     pub(super) bytes_down: i64,
     /// What each has of its own.
     pub(super) calls: String,
+    /// What they needed.
+    pub(super) scopes: ScopeSet,
 }
 
 /// Whether two events can share a row: all that is not in [`Call`] is equal, and they are near in time.
@@ -80,27 +83,27 @@ impl<'e> Words<'e> {
 }
 
 /// Writes one call. By hand: most of its numbers have one digit, and through a serializer they cost half of a call's row.
-fn write(text: &mut Vec<u8>, members: [Option<i64>; 9]) {
-    let mut between = b'[';
+fn write(text: &mut String, members: [Option<i64>; 9]) {
+    let mut between = '[';
     for member in members {
         text.push(between);
-        between = b',';
+        between = ',';
         let Some(number) = member else {
-            text.extend_from_slice(b"null");
+            text.push_str("null");
             continue;
         };
         match usize::try_from(number).ok().and_then(|digit| b"0123456789".get(digit)) {
-            Some(digit) => text.push(*digit),
+            Some(digit) => text.push(char::from(*digit)),
             None => write_digits(text, number),
         }
     }
-    text.push(b']');
+    text.push(']');
 }
 
 /// Writes a number that is not a digit.
-fn write_digits(text: &mut Vec<u8>, number: i64) {
+fn write_digits(text: &mut String, number: i64) {
     if number < 0 {
-        text.push(b'-');
+        text.push('-');
     }
     let (mut left, mut digits, mut first) = (number.unsigned_abs(), [b'0'; 20], 20);
     while left > 0 {
@@ -108,25 +111,23 @@ fn write_digits(text: &mut Vec<u8>, number: i64) {
         digits[first] += (left % 10) as u8;
         left /= 10;
     }
-    text.extend_from_slice(&digits[first..]);
+    text.extend(digits[first..].iter().map(|digit| char::from(*digit)));
 }
 
 /// Packs calls that are alike, the oldest first.
-///
-/// # Errors
-/// [`StoreError`], which does not come to pass: numbers and strings can always be written.
-pub(super) fn pack(events: &[&AuditEvent]) -> Result<Packed> {
+pub(super) fn pack(events: &[&AuditEvent]) -> Packed {
     let at = events.iter().map(|event| event.at).max().unwrap_or(Timestamp::from_millis(0));
     let mut words = Words::default();
     let [mut method, mut template, mut path, mut scope] = [None; 4];
-    let (mut bytes_up, mut bytes_down) = (0_i64, 0_i64);
-    let mut text = Vec::with_capacity(256 + 40 * events.len());
-    let mut between: &[u8] = br#"{"calls":["#;
+    let (mut bytes_up, mut bytes_down, mut scopes) = (0_i64, 0_i64, ScopeSet::EMPTY);
+    let mut text = String::with_capacity(256 + 40 * events.len());
+    let mut between = r#"{"calls":["#;
     for event in events {
         bytes_up = bytes_up.saturating_add(event.bytes_up);
         bytes_down = bytes_down.saturating_add(event.bytes_down);
-        text.extend_from_slice(between);
-        between = b",";
+        scopes = event.scope.map_or(scopes, |scope| scopes.with(scope));
+        text.push_str(between);
+        between = ",";
         let members = [
             Some(at.millis().saturating_sub(event.at.millis())),
             words.place(event.method.as_deref(), &mut method),
@@ -140,11 +141,10 @@ pub(super) fn pack(events: &[&AuditEvent]) -> Result<Packed> {
         ];
         write(&mut text, members);
     }
-    text.extend_from_slice(br#"],"words":"#);
-    serde_json::to_writer(&mut text, &words.words).map_err(|cause| StoreError::Unavailable(cause.to_string()))?;
-    text.push(b'}');
-    let calls = String::from_utf8(text).map_err(|cause| StoreError::Unavailable(cause.to_string()))?;
-    Ok(Packed { at, count: i64::try_from(events.len()).unwrap_or(i64::MAX), bytes_up, bytes_down, calls })
+    text.push_str(r#"],"words":"#);
+    text.push_str(&Value::from(words.words).to_string());
+    text.push('}');
+    Packed { at, count: i64::try_from(events.len()).unwrap_or(i64::MAX), bytes_up, bytes_down, calls: text, scopes }
 }
 
 /// The calls of a row whose numbers begin at `first`, the oldest first; the row itself says what they share.
@@ -224,7 +224,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_goes_in_comes_out(events in proptest::collection::vec(one(), 1..usize::from(MOST)), first in 1..i64::MAX / 2) {
-            let packed = pack(&events.iter().collect::<Vec<_>>()).unwrap();
+            let packed = pack(&events.iter().collect::<Vec<_>>());
             prop_assert_eq!(packed.at, events.iter().map(|event| event.at).max().unwrap());
             prop_assert_eq!(packed.count, i64::try_from(events.len()).unwrap());
             let row = AuditEvent { id: first + packed.count - 1, at: packed.at, count: packed.count, ..shared(0) };
@@ -247,7 +247,7 @@ mod tests {
             bytes_down: 1_000,
             ..shared(5)
         };
-        let packed = pack(&[&call, &AuditEvent { template: call.path.clone(), path: None, ..call.clone() }]).unwrap();
+        let packed = pack(&[&call, &AuditEvent { template: call.path.clone(), path: None, ..call.clone() }]);
         assert_eq!(
             packed.calls,
             r#"{"calls":[[0,0,1,2,3,200,3,0,1000],[0,0,2,null,3,200,3,0,1000]],"words":["GET","/api/vehicle/{id}","/api/vehicle/corsair","vehicles"]}"#

@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use http::Method;
 use keyfob::domain::audit::{AuditEvent, kind};
+use keyfob::domain::id::Id;
 use keyfob::domain::scope::Scope;
+use keyfob::store::AuditFilter;
 use serde_json::{Value, json};
 
 use super::browser::{House, PASSWORD};
@@ -97,4 +99,36 @@ async fn events_are_filtered_and_come_newest_first() {
     ] {
         assert_eq!(program.call(Method::GET, &format!("/audit?{query}")).await.bad(), bad, "{query}");
     }
+}
+
+#[tokio::test]
+async fn calls_of_several_lanes_are_kept_whole_and_in_order_with_what_changed_meanwhile() {
+    let house = House::with_admin().await;
+    let trail = house.broker.trail();
+    let user = house.broker.find_user("ada").await.unwrap().id;
+    let sheets = [trail.sheet(), trail.sheet()];
+    let of_lane = |lane: usize| Id::from_bytes([u8::try_from(lane).unwrap(); 16]);
+    // One lane fills sheet after sheet while the other has a call now and then.
+    let is_others = |n: i64| n % 10 == 9;
+    for n in 0..700 {
+        house.clock.advance(Duration::from_millis(1));
+        let lane = usize::from(is_others(n));
+        let call = AuditEvent::change(house.clock.now(), kind::CALL, Some(user)).of_app(of_lane(lane));
+        sheets[lane].record(AuditEvent { bytes_up: n, ..call.decided("allowed") });
+        if n == 350 {
+            trail.record(AuditEvent::change(house.clock.now(), kind::APP_CHANGED, Some(user)));
+        }
+    }
+    assert!(trail.catch_up(Duration::from_secs(10)).await);
+    assert_eq!(trail.waiting(), 0);
+    let filter = AuditFilter { limit: 701, ..AuditFilter::default() };
+    let mut found = house.broker.store.list_audit(&filter).await.unwrap();
+    found.reverse();
+    for lane in 0..2 {
+        let kept = found.iter().filter(|event| event.app == Some(of_lane(lane))).map(|event| event.bytes_up);
+        assert!(kept.eq((0..700).filter(|n| is_others(*n) == (lane == 1))), "lane {lane}");
+    }
+    // The change stands among the calls of its moment, not before or after them all.
+    let change = found.iter().position(|event| event.kind == kind::APP_CHANGED).unwrap();
+    assert!((200..500).contains(&change), "{change}");
 }

@@ -170,7 +170,7 @@ impl House {
             }
         });
         let store = Store::open(&path).await.unwrap();
-        store.record(&calls.collect::<Vec<_>>()).await.unwrap();
+        store.record(&keyfob::store::AuditRow::of(&calls.collect::<Vec<_>>())).await.unwrap();
         store.close().await;
         let house = Self::of(directory, "http://localhost:8700", SandboxConfig::default(), true).await;
         house.add_user("ada", Role::Admin).await;

@@ -286,7 +286,7 @@ async fn home_counts_calls_by_hour_and_shows_what_each_app_may_do_and_does() {
         call(3, "insufficient_scope"),
         call(0, "allowed"),
     ];
-    house.broker.store.record(&calls).await.unwrap();
+    house.broker.store.record(&keyfob::store::AuditRow::of(&calls)).await.unwrap();
 
     let day = ada.open("/").await;
     day.shows("3 calls, 1 of them refused; at most 2 in one hour").shows("Dash 2").shows("\">never</td>");

@@ -74,7 +74,7 @@ async fn the_audit_trail_has_a_chart_of_calls_by_decision_under_the_same_filter(
         call(3, one, "no_grant"),
         call(1, other, "allowed"),
     ];
-    house.broker.store.record(&calls).await.unwrap();
+    house.broker.store.record(&keyfob::store::AuditRow::of(&calls)).await.unwrap();
     let day = ada.open("/admin/audit").await;
     day.shows("4 calls, 2 of them refused; at most 3 in one hour").shows("no_grant 2, allowed 1").shows("By decision");
     day.shows("href=\"/admin/audit?span=week\"");

@@ -3,7 +3,7 @@
 use keyfob::domain::audit::{AuditEvent, kind};
 use keyfob::domain::scope::{Scope, ScopeSet};
 use keyfob::domain::user::Role;
-use keyfob::store::AuditFilter;
+use keyfob::store::{AuditFilter, AuditRow};
 
 use crate::shelf::{NOW, Shelf, hash};
 
@@ -17,7 +17,7 @@ async fn fifty_batches_at_once_are_all_kept_whole_and_come_newest_first() {
     let written = shelf
         .fifty(|store, n| async move {
             let event = |m: i64| AuditEvent::change(NOW.plus_millis(m), kind::USER_CHANGED, None).about(&n.to_string());
-            store.record(&(0..7).map(event).collect::<Vec<_>>()).await.is_ok()
+            store.record(&AuditRow::of(&(0..7).map(event).collect::<Vec<_>>())).await.is_ok()
         })
         .await;
     assert!(written.into_iter().all(|written| written));
@@ -83,10 +83,13 @@ async fn use_is_counted_with_the_rows_and_never_goes_back() {
         let event = AuditEvent::change(NOW.plus_millis(millis), kind::CALL, None).of_app(new.app.id).of_grant(grant);
         AuditEvent { scope: Some(scope), ..event.decided(decision) }
     };
-    shelf.store.record(&[call(5_000, Scope::Vehicles, "allowed")]).await.unwrap();
+    shelf.store.record(&AuditRow::of(&[call(5_000, Scope::Vehicles, "allowed")])).await.unwrap();
     shelf
         .store
-        .record(&[call(1_000, Scope::Controls, "allowed"), call(9_000, Scope::Account, "insufficient_scope")])
+        .record(&AuditRow::of(&[
+            call(1_000, Scope::Controls, "allowed"),
+            call(9_000, Scope::Account, "insufficient_scope"),
+        ]))
         .await
         .unwrap();
     let used = shelf.store.find_grant(grant, None).await.unwrap().unwrap().grant;
@@ -109,7 +112,7 @@ async fn a_page_of_events_holds_what_its_filter_lets_through() {
         AuditEvent::change(NOW.plus_millis(2), kind::GRANT_MADE, Some(ada)).of_grant(grant),
         AuditEvent::change(NOW.plus_millis(3), kind::UNKNOWN_CALLERS, None),
     ];
-    shelf.store.record(&events).await.unwrap();
+    shelf.store.record(&AuditRow::of(&events)).await.unwrap();
     for (filter, expected) in [
         (all(), 4),
         (AuditFilter { since: Some(NOW.plus_millis(2)), ..all() }, 2),
@@ -130,7 +133,7 @@ async fn a_page_of_events_holds_what_its_filter_lets_through() {
 async fn old_rows_are_swept_by_age_and_by_number_the_oldest_first() {
     let shelf = Shelf::new().await;
     let events: Vec<_> = (0..20).map(|n| AuditEvent::change(NOW.plus_millis(n), kind::USER_CHANGED, None)).collect();
-    shelf.store.record(&events).await.unwrap();
+    shelf.store.record(&AuditRow::of(&events)).await.unwrap();
     assert_eq!(shelf.store.sweep_audit(NOW.plus_millis(5), 1_000).await.unwrap(), 5);
     shelf.store.sweep_audit(NOW, 10).await.unwrap();
     let left = shelf.store.list_audit(&all()).await.unwrap();

@@ -197,7 +197,7 @@ async fn the_log_of_changes_names_each_change_once_and_what_is_only_use_never() 
     let mut used = keyfob::domain::audit::AuditEvent::change(NOW, keyfob::domain::audit::kind::CALL, Some(ada));
     used = used.of_app(new.app.id).of_grant(grant).decided("allowed");
     used.scope = Some(Scope::Vehicles);
-    shelf.store.record(&[used]).await.unwrap();
+    shelf.store.record(&keyfob::store::AuditRow::of(&[used])).await.unwrap();
     assert_eq!(shelf.store.revision().await.unwrap(), found.revision);
     // A revision that this log never had: everything must be read again.
     assert_eq!(shelf.store.changes_since(found.revision + 10).await.unwrap().changes, None);

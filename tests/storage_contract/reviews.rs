@@ -29,7 +29,7 @@ async fn what_was_never_used_comes_first_and_is_counted_and_what_is_used_leaves_
             ..AuditEvent::change(NOW.plus_millis(5), kind::CALL, Some(user)).decided("allowed").of_grant(first)
         })
         .collect();
-    shelf.store.record(&calls).await.unwrap();
+    shelf.store.record(&keyfob::store::AuditRow::of(&calls)).await.unwrap();
     assert_eq!(count(NOW.plus_millis(1)).await, ReviewCounts { grants: 2, unused: 1, stale: 0 });
     let filter = GrantFilter { live: true, sort: GrantSort::Unused, limit: 10, ..GrantFilter::default() };
     let listed = shelf.store.list_grants(&filter).await.unwrap();
@@ -61,7 +61,7 @@ async fn the_digest_tells_which_grants_are_live_and_which_apps_are_stale_with_th
         scope: Some(Scope::Vehicles),
         ..AuditEvent::change(NOW, kind::CALL, Some(user)).decided("allowed").of_grant(first)
     };
-    shelf.store.record(&[call]).await.unwrap();
+    shelf.store.record(&keyfob::store::AuditRow::of(&[call])).await.unwrap();
     assert_eq!(look().await, before, "a scope is used, others are not yet");
 
     shelf.store.take_grant_secrets(first).await.unwrap().unwrap();
@@ -99,7 +99,7 @@ async fn a_grant_with_more_than_the_known_scopes_is_used_up_once_those_are_used(
         scope: Some(Scope::Vehicles),
         ..AuditEvent::change(NOW, kind::CALL, Some(user)).decided("allowed").of_grant(wide)
     };
-    shelf.store.record(&[call]).await.unwrap();
+    shelf.store.record(&keyfob::store::AuditRow::of(&[call])).await.unwrap();
     assert_eq!(shelf.store.to_review(NOW).await.unwrap().counts, ReviewCounts { grants: 2, unused: 1, stale: 0 });
     let filter = GrantFilter { live: true, sort: GrantSort::Unused, limit: 10, ..GrantFilter::default() };
     let listed = shelf.store.list_grants(&filter).await.unwrap();

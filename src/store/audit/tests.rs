@@ -2,12 +2,17 @@ use super::*;
 use crate::domain::id::Id;
 use crate::store::AuditFilter;
 
+/// Keeps events.
+pub(in crate::store) async fn record(store: &Store, events: &[AuditEvent]) {
+    store.record(&AuditRow::of(events)).await.unwrap();
+}
+
 pub(in crate::store) async fn filled(times: impl Iterator<Item = i64>) -> (tempfile::TempDir, Store) {
     let directory = tempfile::tempdir().unwrap();
     let store = Store::open(&directory.path().join("k.db")).await.unwrap();
     let events: Vec<AuditEvent> =
         times.map(|secs| AuditEvent::change(Timestamp::from_secs(secs), kind::CALL, None)).collect();
-    store.record(&events).await.unwrap();
+    record(&store, &events).await;
     (directory, store)
 }
 
@@ -46,8 +51,14 @@ fn told(event: &AuditEvent) -> String {
     format!("{:?}", AuditEvent { id: 0, ..event.clone() })
 }
 
-fn packed_of<'r>(rows: &'r [Row<'_>]) -> Vec<&'r [&'r AuditEvent]> {
-    rows.iter().filter_map(|row| if let Row::Packed(events) = row { Some(events.as_slice()) } else { None }).collect()
+/// What the packed ones of these rows hold.
+fn packed_of(rows: &[AuditRow]) -> Vec<Vec<AuditEvent>> {
+    let packed = rows.iter().filter_map(|row| Some((&row.event, row.packed.as_ref()?)));
+    let unpacked = packed.map(|(event, packed)| {
+        let row = AuditEvent { id: packed.count, count: packed.count, at: packed.at, ..event.clone() };
+        packed::unpack(&row, 1, &packed.calls).unwrap()
+    });
+    unpacked.collect()
 }
 
 #[test]
@@ -57,7 +68,7 @@ fn a_full_chunks_calls_are_packed_with_those_that_are_like_them_in_everything_th
     for event in &mut near {
         event.at = Timestamp::from_millis(event.at.millis() / 17);
     }
-    assert_eq!(packed_of(&rows_of(&near)).iter().map(|events| events.len()).collect::<Vec<_>>(), [128]);
+    assert_eq!(packed_of(&rows_of(&near)).iter().map(Vec::len).collect::<Vec<_>>(), [128]);
     let far = alike();
     assert_eq!(packed_of(&rows_of(&far)).len(), 3, "a second at most, of 2.2");
     let odd: [fn(&mut AuditEvent); 7] = [
@@ -75,7 +86,7 @@ fn a_full_chunks_calls_are_packed_with_those_that_are_like_them_in_everything_th
             make_odd(&mut events[place]);
             let rows = rows_of(&events);
             let packed = packed_of(&rows);
-            assert_eq!(packed.iter().map(|events| events.len()).collect::<Vec<_>>(), [127], "{which} at {place}");
+            assert_eq!(packed.iter().map(Vec::len).collect::<Vec<_>>(), [127], "{which} at {place}");
             assert!(packed[0].iter().all(|event| told(event) != told(&events[place])), "{which} at {place}");
         }
     }
@@ -93,7 +104,7 @@ async fn events_come_back_as_they_went_in_whether_packed_or_not_and_as_sqlite_re
         _ => call(n, u8::try_from(n % 20).unwrap() + 10),
     }));
     events.extend((256..300).map(|n| call(n, 3)));
-    store.record(&events).await.unwrap();
+    record(&store, &events).await;
     let (rows, packed) = rows(&store).await;
     assert!(rows < 160 && packed > 3, "{rows} {packed}");
     let found = all(&store).await;
@@ -126,7 +137,7 @@ async fn where_little_happens_events_stand_in_the_order_in_which_they_happened()
     let events: Vec<_> = (0..100_i64)
         .map(|n| AuditEvent { at: Timestamp::from_millis(n), ..call(17 * n, apps[usize::try_from(n % 21).unwrap()]) })
         .collect();
-    store.record(&events).await.unwrap();
+    record(&store, &events).await;
     assert!(rows(&store).await.1 > 3, "runs are packed");
     assert_eq!(all(&store).await.iter().map(told).collect::<Vec<_>>(), events.iter().map(told).collect::<Vec<_>>());
 }
@@ -138,9 +149,9 @@ async fn two_processes_that_write_in_turns_never_give_a_number_twice_also_when_a
     let mut expected = 0;
     for round in 0..6_i64 {
         let events: Vec<_> = (0..150).map(|n| call(n, u8::try_from(n % 3).unwrap() + 3)).collect();
-        store.record(&events).await.unwrap();
+        record(&store, &events).await;
         let command = other.record_command(&AuditEvent { status: None, duration_ms: None, ..call(150, 3) }).await;
-        other.record(&events).await.unwrap();
+        record(&other, &events).await;
         expected += 301;
         assert_eq!(command.unwrap(), expected - 150);
         let found = all(&store).await;
@@ -159,7 +170,7 @@ async fn two_processes_that_write_in_turns_never_give_a_number_twice_also_when_a
 #[tokio::test]
 async fn a_row_of_calls_is_never_taken_for_a_command_without_an_outcome() {
     let (_directory, store) = filled(std::iter::empty()).await;
-    store.record(&(0..128).map(|n| call(n % 3, 3)).collect::<Vec<_>>()).await.unwrap();
+    record(&store, &(0..128).map(|n| call(n % 3, 3)).collect::<Vec<_>>()).await;
     let before = all(&store).await;
     store.complete_commands(&[AuditEvent { id: 128, ..call(9, 3).decided("aborted") }]).await.unwrap();
     assert_eq!(format!("{:?}", all(&store).await), format!("{before:?}"));
