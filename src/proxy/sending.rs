@@ -122,3 +122,6 @@ impl Sending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
