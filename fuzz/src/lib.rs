@@ -2,6 +2,7 @@
 
 #[path = "../../src/domain/mod.rs"]
 pub mod domain;
+pub mod proxy;
 #[path = "../../src/oauth/response.rs"]
 mod response;
 
