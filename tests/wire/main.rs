@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 #![expect(clippy::disallowed_methods, reason = "what is timed here is the program itself")]
 
+mod answers;
 #[path = "../world/broken_off.rs"]
 mod broken_off;
 mod client;
@@ -14,6 +15,7 @@ mod provider;
 mod refusals;
 mod requests;
 mod responses;
+mod tls;
 mod tokens;
 mod trail;
 mod wider;

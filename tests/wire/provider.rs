@@ -5,9 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio::sync::Notify;
+use tokio_rustls::TlsAcceptor;
 
 /// What to do with a request once its head is in.
 #[derive(Clone, Debug)]
@@ -18,8 +21,12 @@ pub(crate) enum Script {
     Early(Vec<u8>),
     /// Send these pieces, waiting for a nudge before each but the first.
     Pieces(Vec<Vec<u8>>),
-    /// Send these bytes and close.
+    /// Send these bytes and close; with TLS, without a word of the end.
     AnswerAndClose(Vec<u8>),
+    /// Send these bytes and end the connection in order.
+    AnswerAndEnd(Vec<u8>),
+    /// Read so much of the body, send these bytes and close.
+    HalfAndClose(usize, Vec<u8>),
     /// Send the first bytes, and after a nudge the others; then close.
     AnswerAndMore(Vec<u8>, Vec<u8>),
     /// Close without a byte.
@@ -66,6 +73,11 @@ struct State {
     closed: usize,
 }
 
+/// A connection, with TLS or without.
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
 #[derive(Clone)]
 pub(crate) struct Provider {
     pub(crate) address: SocketAddr,
@@ -83,8 +95,26 @@ pub(crate) fn answer(status: &str, headers: &[(&str, &str)], body: &str) -> Vec<
     format!("HTTP/1.1 {status}\r\n{headers}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
 }
 
+/// The certificate in tests/data/tls, which is that of 127.0.0.1 until 2120.
+fn acceptor() -> TlsAcceptor {
+    let chain = CertificateDer::pem_file_iter("tests/data/tls/certificate.pem").unwrap().collect::<Result<_, _>>();
+    let key = PrivateKeyDer::from_pem_file("tests/data/tls/key.pem").unwrap();
+    let ring = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = rustls::ServerConfig::builder_with_provider(ring).with_safe_default_protocol_versions().unwrap();
+    let config = builder.with_no_client_auth().with_single_cert(chain.unwrap(), key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
+}
+
 impl Provider {
     pub(crate) async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    pub(crate) async fn start_tls() -> Self {
+        Self::start_with(Some(acceptor())).await
+    }
+
+    async fn start_with(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let provider = Self {
             address: listener.local_addr().unwrap(),
@@ -101,9 +131,15 @@ impl Provider {
                     state.connections += 1;
                     state.connections
                 };
-                let this = this.clone();
+                let (this, tls) = (this.clone(), tls.clone());
                 tokio::spawn(async move {
-                    let _ = this.serve(stream, number).await;
+                    let _ = match tls {
+                        None => this.serve(stream, number).await,
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) => this.serve(stream, number).await,
+                            Err(error) => Err(error),
+                        },
+                    };
                     this.state.lock().unwrap().closed += 1;
                     this.changed.notify_waiters();
                 });
@@ -162,7 +198,7 @@ impl Provider {
         tokio::time::timeout(Duration::from_secs(2), wait).await.expect("it never came to hold");
     }
 
-    async fn serve(&self, mut stream: TcpStream, number: usize) -> std::io::Result<()> {
+    async fn serve<S: Stream>(&self, mut stream: S, number: usize) -> std::io::Result<()> {
         let mut buffer = Vec::new();
         loop {
             let Some(head_end) = self.fill(&mut stream, &mut buffer, |b| find(b, b"\r\n\r\n").map(|at| at + 4)).await?
@@ -183,14 +219,28 @@ impl Provider {
                 stream.write_all(bytes).await?;
                 std::future::pending::<()>().await;
             }
+            if let Script::HalfAndClose(half, bytes) = &script {
+                self.fill(&mut stream, &mut buffer, |b| (b.len() >= *half).then_some(0)).await?;
+                return stream.write_all(bytes).await;
+            }
             let body = self.body(&mut stream, &mut buffer, &seen).await?;
             if let Some(seen) = self.state.lock().unwrap().seen.get_mut(index) {
                 seen.body = body;
             }
             self.changed.notify_waiters();
             match script {
-                Script::Answer(bytes) | Script::Early(bytes) => stream.write_all(&bytes).await?,
-                Script::AnswerAndClose(bytes) => return stream.write_all(&bytes).await,
+                Script::Answer(bytes) | Script::Early(bytes) => {
+                    stream.write_all(&bytes).await?;
+                    stream.flush().await?;
+                }
+                Script::AnswerAndClose(bytes) | Script::HalfAndClose(_, bytes) => {
+                    stream.write_all(&bytes).await?;
+                    return stream.flush().await;
+                }
+                Script::AnswerAndEnd(bytes) => {
+                    stream.write_all(&bytes).await?;
+                    return stream.shutdown().await;
+                }
                 Script::AnswerAndMore(bytes, more) => {
                     stream.write_all(&bytes).await?;
                     self.nudge.notified().await;
@@ -218,7 +268,7 @@ impl Provider {
         }
     }
 
-    async fn body(&self, stream: &mut TcpStream, buffer: &mut Vec<u8>, seen: &Seen) -> std::io::Result<Vec<u8>> {
+    async fn body<S: Stream>(&self, stream: &mut S, buffer: &mut Vec<u8>, seen: &Seen) -> std::io::Result<Vec<u8>> {
         if let [length] = seen.values("content-length")[..] {
             let length: usize = length.parse().unwrap();
             self.fill(stream, buffer, |b| (b.len() >= length).then_some(length)).await?;
@@ -244,9 +294,9 @@ impl Provider {
     }
 
     /// Reads until `enough` says where; nothing at the connection's end.
-    async fn fill(
+    async fn fill<S: Stream>(
         &self,
-        stream: &mut TcpStream,
+        stream: &mut S,
         buffer: &mut Vec<u8>,
         enough: impl Fn(&[u8]) -> Option<usize>,
     ) -> std::io::Result<Option<usize>> {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::time::Duration;
 
 use keyfob::ambient::{Clock, Entropy};
@@ -62,14 +63,36 @@ impl World {
         world
     }
 
+    /// The same, where the provider speaks TLS.
+    pub(crate) async fn tls() -> Self {
+        let provider = Provider::start_tls().await;
+        let origin = format!("https://{}", provider.address);
+        let tls = tls_config(Some(Path::new("tests/data/tls/ca.pem")), true).unwrap();
+        let mut world = Self::over(provider, &origin, tls, &[], |_| {}).await;
+        world.grant("all", ScopeSet::ALL, GrantKind::PersonalAccessToken, TOKEN).await;
+        world.app(ScopeSet::ALL).await.key.expose().clone_into(&mut world.key);
+        world.provider.forget();
+        world
+    }
+
     /// Without a grant and without an app.
     pub(crate) async fn bare(set: &[(&str, &str)], patience: impl FnOnce(&mut ProxySettings)) -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let provider = Provider::start().await;
         let origin = format!("http://{}", provider.address);
+        Self::over(provider, &origin, tls_config(None, false).unwrap(), set, patience).await
+    }
+
+    async fn over(
+        provider: Provider,
+        origin: &str,
+        tls: rustls::ClientConfig,
+        set: &[(&str, &str)],
+        patience: impl FnOnce(&mut ProxySettings),
+    ) -> Self {
+        let directory = tempfile::tempdir().unwrap();
         let mut environment = vec![
             ("KEYFOB_DATA_DIR".to_owned(), directory.path().to_str().unwrap().to_owned()),
-            ("KEYFOB_TESLASCOPE_URL".to_owned(), origin.clone()),
+            ("KEYFOB_TESLASCOPE_URL".to_owned(), origin.to_owned()),
             ("KEYFOB_TESLASCOPE_MCP_URL".to_owned(), format!("{origin}/ai/mcp")),
             ("KEYFOB_ALLOWED_ORIGINS".to_owned(), "https://page.example".to_owned()),
             ("KEYFOB_OAUTH_CLIENT_ID".to_owned(), CLIENT.to_owned()),
@@ -85,10 +108,10 @@ impl World {
         let (clock, entropy) = (Clock::test(Timestamp::from_secs(1_795_000_000)), Entropy::seeded(11));
         let file = KeyFile::new(directory.path().join("master.keys"), None);
         let ring = KeyRing::create_new(file, &entropy).unwrap();
-        let broker = broker(&directory, &settings, &clock, &entropy, ring).await;
+        let broker = broker(&directory, &settings, &clock, &entropy, ring, tls.clone()).await;
         let user = broker.add_user("ada", Role::Admin, Some(Secret::new("correct horse staple"))).await.unwrap().id;
 
-        let mut wanted = ProxySettings::new(&settings, tls_config(None, false).unwrap(), 16_384).unwrap();
+        let mut wanted = ProxySettings::new(&settings, tls, 16_384).unwrap();
         // What is kept between calls is kept by lane.
         wanted.lanes = NonZeroUsize::MIN;
         patience(&mut wanted);
@@ -108,7 +131,8 @@ impl World {
     /// What another process that shares the data directory does, as the command line is one.
     pub(crate) async fn another_process(&self) -> Broker {
         let ring = KeyRing::open(KeyFile::new(self.directory.path().join("master.keys"), None)).unwrap();
-        broker(&self.directory, &self.settings, &self.clock, &Entropy::seeded(12), ring).await
+        let tls = tls_config(None, false).unwrap();
+        broker(&self.directory, &self.settings, &self.clock, &Entropy::seeded(12), ring, tls).await
     }
 
     /// A grant, pasted; the provider is asked about it once.
@@ -221,6 +245,7 @@ async fn broker(
     clock: &Clock,
     entropy: &Entropy,
     ring: KeyRing,
+    tls: rustls::ClientConfig,
 ) -> Broker {
     let places = Places {
         api: settings.teslascope_url.url().clone(),
@@ -231,7 +256,6 @@ async fn broker(
     };
     let timeout = Duration::from_secs(5);
     let registration = Some(Registration { client_id: CLIENT.to_owned(), client_secret: None });
-    let tls = tls_config(None, false).unwrap();
     let oauth = OauthClient::new(ClientSettings { places, registration, timeout, tls }, clock.clone()).unwrap();
     let store = Store::open(&directory.path().join("keyfob.db")).await.unwrap();
     let health = Health::starting();

@@ -166,7 +166,7 @@ async fn a_body_that_breaks_off_or_is_too_long_never_gets_its_end() {
         ("content-length: 5", b"hel", Ended::Broken),
         (
             "transfer-encoding: chunked",
-            &[b"30D40\r\n", [b'x'; 200_000].as_slice(), b"\r\n0\r\n\r\n"].concat(),
+            &[b"30D40\r\n", "x".repeat(200_000).as_bytes(), b"\r\n0\r\n\r\n"].concat(),
             Ended::TooLarge,
         ),
     ] {
@@ -207,7 +207,7 @@ async fn a_socket_that_takes_no_more_stops_it_and_one_that_waits_is_waited_for()
 
 #[tokio::test]
 async fn a_body_is_not_read_ahead_of_a_socket_that_waits() {
-    let (body, record, _far) = incoming("content-length: 90000", &[b'x'; 90_000]).await;
+    let (body, record, _far) = incoming("content-length: 90000", "x".repeat(90_000).as_bytes()).await;
     let mut sending = sending(&[], body);
     let mut socket = Socket::new(usize::MAX, false, 100, Then::Waits);
     for _ in 0..100 {
