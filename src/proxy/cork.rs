@@ -19,7 +19,7 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 
 /// So many sockets have their turn together.
-const TOGETHER: usize = 16;
+const TOGETHER: usize = 32;
 /// More than this is not gathered: it leaves at once, by itself.
 const MOST_GATHERED: usize = 4 * 1024;
 

@@ -21,6 +21,7 @@ use super::provider::NoAnswer;
 use super::pulse::Pulse;
 use super::received::Received;
 use super::refusal::Refusal;
+use super::response::Head;
 use super::sending::Sending;
 use super::sent::{Ended, Record, SentBody};
 use super::turn::Turn;
@@ -83,20 +84,20 @@ impl Desk {
             None => SentBody::None,
         };
         let send = Send { desk: self, pulse, parts, allowed: &allowed, record: record.as_deref() };
-        let mut response = send.first(bearer.as_deref(), body).await?;
+        let (mut head, mut answer) = send.first(bearer.as_deref(), body).await?;
         if let (Some(chosen), Some(used)) = (&allowed.chosen, &bearer)
-            && self.is_refused(&response)
+            && self.is_refused(&head)
         {
             let newer = self.broker.bearer_after_401(chosen, used).await;
             let again = record.as_ref().map_or(Some(SentBody::None), |record| record.again());
             if let (Some(newer), Some(body)) = (newer, again) {
-                response.into_body().drain().await;
+                answer.drain().await;
                 let newer = self.after_wait(&allowed.permit, chosen, newer)?;
-                response = send.first(Some(&newer), body).await?;
+                (head, answer) = send.first(Some(&newer), body).await?;
                 bearer = Some(newer);
             }
         }
-        self.take(response, bearer, allowed, pulse).await
+        self.take(head, answer, bearer, allowed, pulse).await
     }
 
     /// A command is on disk before it is sent.
@@ -115,21 +116,21 @@ impl Desk {
     }
 
     /// Whether the provider refused the token, in words or in disguise.
-    fn is_refused(&self, response: &Response<Received>) -> bool {
-        response.status() == StatusCode::UNAUTHORIZED || self.addresses.is_login(response.status(), response.headers())
+    fn is_refused(&self, head: &Head) -> bool {
+        head.status == StatusCode::UNAUTHORIZED || self.addresses.is_login(head.status, &head.headers)
     }
 
     /// The provider's answer, as the app may have it.
     async fn take(
         &self,
-        response: Response<Received>,
+        head: Head,
+        mut body: Received,
         bearer: Option<Arc<Bearer>>,
         allowed: Allowed,
         pulse: &Arc<Pulse>,
     ) -> Result<Response<Answer>, Refusal> {
         let (upstream, need) = (allowed.permit.route().upstream, allowed.permit.route().need);
-        let login = self.addresses.is_login(response.status(), response.headers());
-        let (head, mut body) = response.into_parts();
+        let login = self.addresses.is_login(head.status, &head.headers);
         if login && upstream == Upstream::Api {
             body.drain().await;
             return Ok(unauthenticated());
@@ -142,7 +143,7 @@ impl Desk {
         } else {
             self.patience.upstream_idle
         });
-        incoming::filter(&mut headers, bearer.as_deref().map(Bearer::token), upstream, &self.addresses);
+        incoming::filter(&mut headers, &head.text, bearer.as_deref().map(Bearer::token), upstream, &self.addresses);
         if head.status == StatusCode::FORBIDDEN
             && let Need::Scope(scope) = need
         {
@@ -166,12 +167,12 @@ struct Send<'a> {
 }
 
 impl Send<'_> {
-    async fn first(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<Response<Received>, Refusal> {
+    async fn first(&self, bearer: Option<&Bearer>, body: SentBody) -> Result<(Head, Received), Refusal> {
         let sending = self.request(bearer, body)?;
         let (_, server) = self.desk.server(self.allowed.permit.route().upstream);
         match server.send(sending, self.pulse, self.record, self.desk.patience.first_byte).await {
-            Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => Err(Refusal::ProtocolError),
-            Ok(response) => Ok(response),
+            Ok((head, _)) if head.status == StatusCode::SWITCHING_PROTOCOLS => Err(Refusal::ProtocolError),
+            Ok(answer) => Ok(answer),
             Err(NoAnswer::Unreachable) => Err(Refusal::Unreachable),
             Err(NoAnswer::Timeout) => Err(Refusal::Timeout),
             Err(NoAnswer::Broken) => Err(self.broken()),
@@ -194,8 +195,10 @@ impl Send<'_> {
         let asked = self.parts.uri.path_and_query().ok_or(Refusal::BadRequest("it has no path"))?;
         let target = outgoing::target(asked, query, route.upstream, base, bearer);
         let target = target.ok_or(Refusal::BadRequest("its target cannot be sent on"))?;
-        let headers = outgoing::dress(&self.parts.headers, &server.host, bearer, route.upstream);
-        Ok(Sending::new(self.parts.method.clone(), &target, &headers, body))
+        let mut sending = Sending::new(self.parts.method.clone(), &target);
+        let line = |name: &HeaderName, value: &HeaderValue| sending.header(name, value);
+        outgoing::dress(&self.parts.headers, &server.host, bearer, route.upstream, line);
+        Ok(sending.with_body(body))
     }
 }
 

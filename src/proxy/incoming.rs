@@ -1,11 +1,10 @@
 //! The provider's answer as the app gets it: headers filtered, addresses turned to the proxy's, the body as it is.
 
-use http::header::{CONNECTION, CONTENT_LOCATION, LINK, LOCATION};
+use http::header::{CONTENT_LOCATION, LINK, LOCATION};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use memchr::memmem;
 use url::Url;
 
-use super::outgoing::{drop_named, nominated};
 use super::settings::Base;
 use crate::domain::route::Upstream;
 
@@ -30,12 +29,11 @@ fn is_dropped(name: &str) -> bool {
     }
 }
 
-/// Filters a response's headers. `token` is what no value may contain.
-pub fn filter(headers: &mut HeaderMap, token: Option<&[u8]>, upstream: Upstream, addresses: &Addresses) {
-    if let Some(names) = nominated(headers) {
-        drop_named(headers, names);
-    }
-    headers.remove(CONNECTION);
+/// Filters a response's headers, of which those of its hop are gone. `text` is the head as it came, `token` what no value may
+/// contain.
+pub fn filter(headers: &mut HeaderMap, text: &[u8], token: Option<&[u8]>, upstream: Upstream, addresses: &Addresses) {
+    // All of the head at once: to begin a search costs as much as most values take.
+    let token = token.filter(|token| memmem::find(text, token).is_some());
     let mut dropped = Vec::new();
     let mut has_address = false;
     for (name, value) in headers.iter() {

@@ -23,8 +23,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
-use http::{HeaderMap, Method, Request, StatusCode, Version};
+use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Version};
 use http_body::Body as _;
 use hyper::client::conn::http1;
 use hyper::rt::{Read, ReadBufCursor, Write};
@@ -233,15 +233,18 @@ pub fn agree(method: &Method, bytes: &[u8], size: usize, after: After) -> [Taken
     let story = format!("{method} {:?} {after:?}\nours {ours:?}\nhyper's {hypers:?}", String::from_utf8_lossy(bytes));
     assert_eq!(ours, uncut, "cut in pieces of {size}: {story}");
     assert!(ours.body.starts_with(&hypers.body) || hypers.body.starts_with(&ours.body), "another body: {story}");
-    if let Some((status, headers)) = &ours.head {
-        let chunked = headers.contains_key(TRANSFER_ENCODING);
-        assert!(!chunked || !headers.contains_key(CONTENT_LENGTH), "a length beside chunks: {story}");
-        if let Some((theirs, mut others)) = hypers.head.clone() {
-            if chunked {
-                others.remove(CONTENT_LENGTH);
-            }
-            assert_eq!((status, headers), (&theirs, &others), "another head: {story}");
+    if let (Some((status, headers)), Some((theirs, mut others))) = (&ours.head, hypers.head.clone()) {
+        // A length beside chunks goes no further, and nothing does that is of this hop alone.
+        if others.remove(TRANSFER_ENCODING).is_some() {
+            others.remove(CONTENT_LENGTH);
         }
+        let lists: Vec<_> = others.get_all(CONNECTION).iter().cloned().collect();
+        let words = lists.iter().flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
+        let named = words.filter_map(|word| HeaderName::from_bytes(word.trim_ascii()).ok());
+        for name in named.filter(|name| name != CONTENT_LENGTH).chain([CONNECTION]) {
+            others.remove(name);
+        }
+        assert_eq!((status, headers), (&theirs, &others), "another head: {story}");
     }
     assert!(!ours.again || hypers.again, "used again: {story}");
     let (whole, theirs) = (ours.outcome == Outcome::Whole, hypers.outcome == Outcome::Whole);

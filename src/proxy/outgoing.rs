@@ -28,30 +28,32 @@ pub(super) fn is_listed(name: &str) -> bool {
     }
 }
 
-/// The headers to send: what of the app's may be passed on, and what must be set: the provider's `Host`, exactly one
-/// `Authorization` or none, and an `Accept` that keeps the provider from answering with its login page.
-#[must_use]
-pub fn dress(asked: &HeaderMap, host: &HeaderValue, bearer: Option<&Bearer>, upstream: Upstream) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(asked.len() + 2);
-    headers.insert(HOST, host.clone());
-    for (name, value) in asked {
-        if is_listed(name.as_str()) {
-            // A body that may hold our token must be one that can be looked into.
-            let ours = if name == ACCEPT_ENCODING && bearer.is_some() { coding::openable(value) } else { None };
-            headers.append(name.clone(), ours.unwrap_or_else(|| value.clone()));
-        }
+/// Gives `line` each header to send: what of the app's may be passed on, and what must be set: the provider's `Host`, exactly
+/// one `Authorization` or none, and an `Accept` that keeps the provider from answering with its login page.
+pub fn dress(
+    asked: &HeaderMap,
+    host: &HeaderValue,
+    bearer: Option<&Bearer>,
+    upstream: Upstream,
+    mut line: impl FnMut(&HeaderName, &HeaderValue),
+) {
+    line(&HOST, host);
+    let named = nominated(asked);
+    let passes = |name: &HeaderName| is_listed(name.as_str()) && (!named.contains(name) || name == CONTENT_LENGTH);
+    let indifferent = |accept: &HeaderValue| accept.as_bytes().trim_ascii() == b"*/*";
+    let accept = every(asked, &ACCEPT).next().filter(|_| passes(&ACCEPT));
+    let ours = upstream == Upstream::Api && accept.is_none_or(indifferent);
+    if ours {
+        line(&ACCEPT, &HeaderValue::from_static("application/json"));
     }
-    if let Some(nominated) = nominated(asked) {
-        drop_named(&mut headers, nominated);
+    for (name, value) in asked.iter().filter(|(name, _)| passes(name) && !(ours && *name == ACCEPT)) {
+        // A body that may hold our token must be one that can be looked into.
+        let openable = if name == ACCEPT_ENCODING && bearer.is_some() { coding::openable(value) } else { None };
+        line(name, openable.as_ref().unwrap_or(value));
     }
     if let Some(Credential::Header(value)) = bearer.map(Bearer::credential) {
-        headers.insert(AUTHORIZATION, value.clone());
+        line(&AUTHORIZATION, value);
     }
-    let indifferent = |accept: &HeaderValue| accept.as_bytes().trim_ascii() == b"*/*";
-    if upstream == Upstream::Api && every(&headers, &ACCEPT).next().is_none_or(indifferent) {
-        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
-    }
-    headers
 }
 
 /// The values of every header of this name. A message has few headers: to pass them all costs less than to hash the name.
@@ -59,24 +61,17 @@ pub(super) fn every<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Itera
     headers.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
 }
 
-/// What `Connection` names (RFC 9110 7.6.1), but for what goes no further anyway: in most messages nothing.
-pub(super) fn nominated(headers: &HeaderMap) -> Option<Vec<HeaderName>> {
-    let usual = |value: &HeaderValue| {
-        ["keep-alive", "close"].iter().any(|usual| value.as_bytes().eq_ignore_ascii_case(usual.as_bytes()))
-    };
-    let mut values = every(headers, &CONNECTION).filter(|value| !usual(value)).peekable();
-    values.peek()?;
-    let names = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    Some(names.filter_map(|name| HeaderName::from_bytes(name.trim_ascii()).ok()).collect())
+/// What `Connection` names (RFC 9110 7.6.1): in most messages nothing.
+fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
+    let words = every(headers, &CONNECTION).flat_map(|value| listed(value.as_bytes()));
+    let named =
+        words.filter(|word| !["keep-alive", "close"].iter().any(|usual| word.eq_ignore_ascii_case(usual.as_bytes())));
+    named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
-/// Drops headers that `Connection` named; never the ones that frame the message or say where it goes.
-pub(super) fn drop_named(headers: &mut HeaderMap, names: Vec<HeaderName>) {
-    for name in names {
-        if name != CONTENT_LENGTH && name != HOST {
-            headers.remove(name);
-        }
-    }
+/// The words of a list.
+pub(super) fn listed(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|word| !word.is_empty())
 }
 
 /// The target to send: the judged path byte for byte, the query without what PHP reads as `api_key`, and the provider's

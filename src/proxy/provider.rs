@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use futures_util::future::BoxFuture;
 use http::uri::{Authority, Scheme};
-use http::{HeaderValue, Method, Response, Uri};
+use http::{HeaderValue, Method, Uri};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioIo;
@@ -55,6 +55,8 @@ pub(super) struct Link {
     sending: Option<Sending>,
     /// The provider took only a part of it.
     stopped: bool,
+    /// It was just asked for more to read, and there was none.
+    asked: bool,
     idle_since: Instant,
 }
 
@@ -89,6 +91,9 @@ impl Link {
 
     /// Reads the head of the answer to a request with this method.
     fn poll_head(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<Result<Head, NoAnswer>> {
+        if std::mem::take(&mut self.asked) {
+            return Poll::Pending;
+        }
         loop {
             match ready!(self.poll_read(cx)) {
                 Ok(read) if read > 0 => {}
@@ -167,7 +172,7 @@ impl Server {
         pulse: &Arc<Pulse>,
         sent: Option<&Record>,
         first_byte: Duration,
-    ) -> Result<Response<Received>, NoAnswer> {
+    ) -> Result<(Head, Received), NoAnswer> {
         let mut link = match self.take().await {
             Some(link) => link,
             None => self.connect().await?,
@@ -192,10 +197,8 @@ impl Server {
             }
         });
         let head = head.await?;
-        let mut response = Response::new(Received::new(&head, link, Arc::clone(self), Arc::clone(pulse)));
-        *response.status_mut() = head.status;
-        *response.headers_mut() = head.headers;
-        Ok(response)
+        let body = Received::new(&head, link, Arc::clone(self), Arc::clone(pulse));
+        Ok((head, body))
     }
 
     /// The connection that was used last, if one is kept and still open.
@@ -207,8 +210,9 @@ impl Server {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 return None;
             }
+            link.asked = poll_fn(|cx| Poll::Ready(link.poll_read(cx).is_pending())).await;
             // Nothing is to come, not even the end.
-            if poll_fn(|cx| Poll::Ready(link.poll_read(cx).is_pending())).await {
+            if link.asked {
                 return Some(link);
             }
         }
@@ -222,7 +226,7 @@ impl Server {
                 NoAnswer::Unreachable
             })?;
             let (io, unread) = (TokioIo::new(io), BytesMut::new());
-            Ok(Box::new(Link { io, unread, sending: None, stopped: false, idle_since: Instant::now() }))
+            Ok(Box::new(Link { io, unread, sending: None, stopped: false, asked: false, idle_since: Instant::now() }))
         };
         // The connector bounds the TCP handshake; this bounds that of TLS too.
         timeout(self.connect_timeout, connect).await.unwrap_or(Err(NoAnswer::Timeout))

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
 use super::framing::{Chunked, Framing, Malformed};
-use super::outgoing::every;
+use super::outgoing::listed;
 
 /// The longest head.
 const LONGEST: usize = 64 * 1024;
@@ -18,7 +18,10 @@ const MOST_HEADERS: usize = 100;
 /// A head.
 pub(super) struct Head {
     pub(super) status: StatusCode,
+    /// But for those of this hop.
     pub(super) headers: HeaderMap,
+    /// As it came.
+    pub(super) text: Bytes,
     /// What follows.
     pub(super) framing: Framing,
     /// Whether the connection may take another request after it.
@@ -45,75 +48,101 @@ pub(super) fn take_head(unread: &mut BytesMut, method: &Method) -> Result<Option
             unread.advance(length);
             continue;
         }
-        let old = parsed.version == Some(0);
-        let mut headers = headers(parsed.headers, &unread[..length])?;
+        let head = Bytes::copy_from_slice(&unread[..length]);
+        let mut hop = Hop { old: parsed.version == Some(0), ..Hop::default() };
+        let mut headers = HeaderMap::with_capacity(parsed.headers.len() + 2);
+        for header in &*parsed.headers {
+            let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Malformed)?;
+            if hop.takes(&name, header.value)? {
+                continue;
+            }
+            // All in one piece of memory.
+            let at = header.value.as_ptr().addr().saturating_sub(unread.as_ptr().addr());
+            let value = if header.value.is_empty() { Bytes::new() } else { head.slice(at..at + header.value.len()) };
+            headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| Malformed)?);
+        }
         unread.advance(length);
-        let framing = framing(&mut headers, status, old, method)?;
+        for name in &hop.named {
+            // Never one that frames the message.
+            if name != CONTENT_LENGTH {
+                headers.remove(name);
+            }
+        }
+        if hop.chunked && hop.length.is_some() {
+            headers.remove(CONTENT_LENGTH);
+        }
+        let (framing, lasts) = (hop.framing(status, method), hop.lasts(status));
+        return Ok(Some(Head { status, headers, text: head, framing, lasts }));
+    }
+}
+
+/// What is said of this hop, and where the body ends.
+#[derive(Default)]
+struct Hop {
+    /// HTTP/1.0.
+    old: bool,
+    length: Option<u64>,
+    chunked: bool,
+    closes: bool,
+    /// What `Connection` names (RFC 9110 7.6.1).
+    named: Vec<HeaderName>,
+}
+
+impl Hop {
+    /// Looks at a header. Whether it is of this hop alone, and goes no further.
+    fn takes(&mut self, name: &HeaderName, value: &[u8]) -> Result<bool, Malformed> {
+        if name == CONTENT_LENGTH {
+            let digits = str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+            let length = digits.and_then(|digits| digits.parse::<u64>().ok()).ok_or(Malformed)?;
+            if self.length.replace(length).is_some_and(|other| other != length) {
+                return Err(Malformed);
+            }
+            return Ok(false);
+        }
+        if name == TRANSFER_ENCODING {
+            // What only this hop compressed would stay so when its chunks are taken apart, and nobody would be told.
+            if self.old || self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
+                return Err(Malformed);
+            }
+            self.chunked = true;
+            return Ok(true);
+        }
+        if name != CONNECTION {
+            return Ok(false);
+        }
+        for word in listed(value) {
+            if word.eq_ignore_ascii_case(b"close") {
+                self.closes = true;
+            } else if !word.eq_ignore_ascii_case(b"keep-alive") {
+                self.named.extend(HeaderName::from_bytes(word));
+            }
+        }
+        Ok(true)
+    }
+
+    /// Whether the connection may take another request.
+    fn lasts(&self, status: StatusCode) -> bool {
         let ends = match status {
             // What comes next is no HTTP.
             StatusCode::SWITCHING_PROTOCOLS => true,
             // A body may come that has no place here.
-            StatusCode::NO_CONTENT => {
-                headers.contains_key(TRANSFER_ENCODING) || every(&headers, &CONTENT_LENGTH).any(|length| length != "0")
-            }
+            StatusCode::NO_CONTENT => self.chunked || self.length.is_some_and(|length| length != 0),
             _ => false,
         };
-        let closes = every(&headers, &CONNECTION).any(|value| lists(value, "close"));
-        return Ok(Some(Head { status, headers, framing, lasts: !old && !closes && !ends }));
+        !self.old && !self.closes && !ends
     }
-}
 
-/// The headers, all in one piece of memory.
-fn headers(parsed: &[httparse::Header<'_>], head: &[u8]) -> Result<HeaderMap, Malformed> {
-    let all = Bytes::copy_from_slice(head);
-    let mut headers = HeaderMap::with_capacity(parsed.len());
-    for header in parsed {
-        let name = HeaderName::from_bytes(header.name.as_bytes()).map_err(|_| Malformed)?;
-        let at = header.value.as_ptr().addr().saturating_sub(head.as_ptr().addr());
-        let value = if header.value.is_empty() { Bytes::new() } else { all.slice(at..at + header.value.len()) };
-        headers.append(name, HeaderValue::from_maybe_shared(value).map_err(|_| Malformed)?);
-    }
-    Ok(headers)
-}
-
-/// Whether a list has this word.
-fn lists(value: &HeaderValue, word: &str) -> bool {
-    let words = value.as_bytes().split(|byte| *byte == b',');
-    words.map(<[u8]>::trim_ascii).any(|one| one.eq_ignore_ascii_case(word.as_bytes()))
-}
-
-/// What follows. A length beside chunks is dropped, as it must be before the answer goes on.
-fn framing(headers: &mut HeaderMap, status: StatusCode, old: bool, method: &Method) -> Result<Framing, Malformed> {
-    let mut codings = every(headers, &TRANSFER_ENCODING);
-    let coding = codings.next().map(|coding| coding.as_bytes().eq_ignore_ascii_case(b"chunked"));
-    let chunked = match (coding, codings.next()) {
-        (None, _) => false,
-        // What only this hop compressed would stay so when its chunks are taken apart, and nobody would be told.
-        (Some(true), None) if !old => true,
-        _ => return Err(Malformed),
-    };
-    drop(codings);
-    let mut length = None;
-    for value in every(headers, &CONTENT_LENGTH) {
-        let digits =
-            str::from_utf8(value.as_bytes()).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let other = digits.and_then(|digits| digits.parse::<u64>().ok()).ok_or(Malformed)?;
-        if length.is_some_and(|length| length != other) {
-            return Err(Malformed);
+    /// What follows. Chunks come before a length, which is then dropped, as it must be before the answer goes on.
+    fn framing(&self, status: StatusCode, method: &Method) -> Framing {
+        let bodiless = method == Method::HEAD
+            || matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        match self.length {
+            _ if bodiless => Framing::Length(0),
+            _ if self.chunked => Framing::Chunked(Chunked::Size),
+            Some(length) => Framing::Length(length),
+            None => Framing::UntilClose,
         }
-        length = Some(other);
     }
-    if chunked && length.is_some() {
-        headers.remove(CONTENT_LENGTH);
-    }
-    let bodiless = method == Method::HEAD
-        || matches!(status, StatusCode::SWITCHING_PROTOCOLS | StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
-    Ok(match length {
-        _ if bodiless => Framing::Length(0),
-        _ if chunked => Framing::Chunked(Chunked::Size),
-        Some(length) => Framing::Length(length),
-        None => Framing::UntilClose,
-    })
 }
 
 #[cfg(test)]

@@ -6,11 +6,10 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf as _, BytesMut};
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, Method};
+use http::{HeaderName, HeaderValue, Method};
 use http_body::Body as _;
 use tokio::io::AsyncWrite;
 
-use super::outgoing::every;
 use super::sent::SentBody;
 
 /// The rest of the request is not sent: its body broke off, or nobody takes it.
@@ -28,42 +27,46 @@ pub(super) struct Sending {
     out: BytesMut,
     /// Nothing once its end is encoded.
     body: Option<SentBody>,
+    /// Its length is among the headers.
+    has_length: bool,
     chunked: bool,
 }
 
+/// What a head takes as a rule, but for its target.
+const USUAL: usize = 1_024;
+
 impl Sending {
-    /// Encodes the head. The body's framing is that of the headers, or else what is known of it.
-    pub(super) fn new(method: Method, target: &PathAndQuery, headers: &HeaderMap, body: SentBody) -> Self {
-        let size = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>();
-        let mut out = BytesMut::with_capacity(method.as_str().len() + target.as_str().len() + size + 64);
-        let mut put = |piece: &[u8]| out.extend_from_slice(piece);
-        put(method.as_str().as_bytes());
-        put(b" ");
-        put(target.as_str().as_bytes());
-        put(b" HTTP/1.1\r\n");
-        let mut line = |name: &str, value: &[u8]| {
-            put(name.as_bytes());
-            put(b": ");
-            put(value);
-            put(b"\r\n");
-        };
-        for (name, value) in headers {
-            line(name.as_str(), value.as_bytes());
+    /// Begins a head.
+    pub(super) fn new(method: Method, target: &PathAndQuery) -> Self {
+        let mut out = BytesMut::with_capacity(USUAL + target.as_str().len());
+        for piece in [method.as_str(), " ", target.as_str(), " HTTP/1.1\r\n"] {
+            out.extend_from_slice(piece.as_bytes());
         }
-        let body = Some(body).filter(|body| !body.is_end_stream());
-        let mut chunked = false;
-        if let Some(body) = &body
-            && every(headers, &CONTENT_LENGTH).next().is_none()
-        {
-            if let Some(length) = body.size_hint().exact() {
-                line(CONTENT_LENGTH.as_str(), length.to_string().as_bytes());
-            } else {
-                chunked = true;
-                line(TRANSFER_ENCODING.as_str(), b"chunked");
+        Self { method, out, body: None, has_length: false, chunked: false }
+    }
+
+    pub(super) fn header(&mut self, name: &HeaderName, value: &HeaderValue) {
+        self.has_length |= name == CONTENT_LENGTH;
+        for piece in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            self.out.extend_from_slice(piece);
+        }
+    }
+
+    /// Ends the head. The body's framing is that of the headers, or else what is known of it.
+    pub(super) fn with_body(mut self, body: SentBody) -> Self {
+        if !body.is_end_stream() {
+            match body.size_hint().exact() {
+                _ if self.has_length => {}
+                Some(length) => self.header(&CONTENT_LENGTH, &HeaderValue::from(length)),
+                None => {
+                    self.chunked = true;
+                    self.header(&TRANSFER_ENCODING, &HeaderValue::from_static("chunked"));
+                }
             }
+            self.body = Some(body);
         }
-        put(b"\r\n");
-        Self { method, out, body, chunked }
+        self.out.extend_from_slice(b"\r\n");
+        self
     }
 
     /// Sends what can be sent. Ready when all of it has left.

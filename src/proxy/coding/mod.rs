@@ -1,10 +1,11 @@
 //! Looks into compressed bodies, so that a token in them is found as one in plain text is. What is passed on is not changed.
 
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, TRANSFER_ENCODING};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::CONTENT_ENCODING;
+use http::{HeaderMap, HeaderValue};
 
 use super::echo::{Guarded, joined};
+use super::outgoing::{every, listed};
 use decoder::Decoder;
 use plain::Plain;
 
@@ -23,12 +24,6 @@ pub(super) struct Sealed;
 
 fn is_open(name: &[u8]) -> bool {
     ["gzip", "x-gzip", "deflate", "br", "identity"].iter().any(|open| name.eq_ignore_ascii_case(open.as_bytes()))
-}
-
-/// The codings that headers of this name list.
-fn listed<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> {
-    let names = headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-    names.map(<[u8]>::trim_ascii).filter(|name| !name.is_empty() && !name.eq_ignore_ascii_case(b"identity"))
 }
 
 /// What is asked for in place of these codings (RFC 9110 12.5.3), where they name one that cannot be looked into.
@@ -80,11 +75,8 @@ pub(super) struct Coded {
 impl Coded {
     /// By what the headers say; nothing for a body in plain text.
     pub(super) fn of(headers: &HeaderMap, token: &[u8]) -> Result<Option<Self>, Sealed> {
-        // What was compressed for this hop alone stays so when its chunks are taken apart (RFC 9112 7.1).
-        if listed(headers, &TRANSFER_ENCODING).any(|name| !name.eq_ignore_ascii_case(b"chunked")) {
-            return Err(Sealed);
-        }
-        let mut codings = listed(headers, &CONTENT_ENCODING);
+        let words = every(headers, &CONTENT_ENCODING).flat_map(|value| listed(value.as_bytes()));
+        let mut codings = words.filter(|name| !name.eq_ignore_ascii_case(b"identity"));
         let Some(name) = codings.next() else { return Ok(None) };
         if codings.next().is_some() {
             return Err(Sealed);

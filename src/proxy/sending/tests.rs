@@ -96,12 +96,14 @@ fn again(chunks: &[&'static str]) -> SentBody {
 }
 
 fn sending(headers: &[(&'static str, &'static str)], body: SentBody) -> Sending {
-    let mut all = HeaderMap::new();
+    let mut all = http::HeaderMap::new();
     all.insert(HOST, HeaderValue::from_static("provider"));
     for (name, value) in headers {
         all.append(*name, HeaderValue::from_str(value).unwrap());
     }
-    Sending::new(Method::POST, &PathAndQuery::from_static("/api/a?b=c"), &all, body)
+    let mut sending = Sending::new(Method::POST, &PathAndQuery::from_static("/api/a?b=c"));
+    all.iter().for_each(|(name, value)| sending.header(name, value));
+    sending.with_body(body)
 }
 
 /// Sends it all, and says how that ended.
