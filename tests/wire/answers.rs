@@ -1,6 +1,9 @@
 //! What the provider may say and when, and which connection the next call goes out on (SECURITY PX-12, 28, 37, 61).
 
-use super::client::Got;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::time::timeout;
+
+use super::client::{Got, SOON};
 use super::provider::{Script, answer, ok};
 use super::world::World;
 
@@ -12,6 +15,18 @@ async fn next(world: &World) -> (Got, bool) {
     let seen = world.provider.seen();
     let [.., before, last] = &seen[..] else { panic!("{seen:?}") };
     (got, before.connection == last.connection)
+}
+
+/// Sends these bytes while it reads what comes, up to `no`.
+async fn exchange(world: &World, bytes: &[u8]) -> String {
+    let mut client = world.client().await;
+    let (mut read, mut write) = client.stream.split();
+    let mut got = Vec::new();
+    let answered = async { while !got.ends_with(b"no") && read.read_buf(&mut got).await.unwrap() > 0 {} };
+    // What is sent may find the connection closed before it is through.
+    let both = async { tokio::join!(write.write_all(bytes), answered) };
+    let _ = timeout(SOON, both).await.expect("it hangs");
+    String::from_utf8(got).unwrap()
 }
 
 #[tokio::test]
@@ -68,27 +83,8 @@ async fn a_provider_that_takes_half_a_body_and_closes_is_still_heard() {
     let body = "x".repeat(3_000_000);
     for (half, status) in [(0, "413 Too Large"), (1, "400 Bad"), (700_000, "422 No")] {
         world.provider.will(Script::HalfAndClose(half, answer(status, &[], "no")));
-        let mut client = world.client().await;
-        let (read, mut write) = client.stream.split();
-        let head = world.head("POST", "/api/account", &["Content-Length: 3000000"]);
-        let send = async {
-            // It may find the connection closed before it is through.
-            let _ = tokio::io::AsyncWriteExt::write_all(&mut write, (head + &body).as_bytes()).await;
-        };
-        let mut got = Vec::new();
-        let answered = async {
-            while !String::from_utf8_lossy(&got).ends_with("no") {
-                read.readable().await.unwrap();
-                match read.try_read_buf(&mut got) {
-                    Ok(0) => break,
-                    Ok(_) => {}
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                    Err(error) => panic!("{error}"),
-                }
-            }
-        };
-        tokio::time::timeout(super::client::SOON, async { tokio::join!(send, answered) }).await.expect("it hangs");
-        let got = String::from_utf8(got).unwrap();
+        let request = world.head("POST", "/api/account", &["Content-Length: 3000000"]) + &body;
+        let got = exchange(&world, request.as_bytes()).await;
         assert!(got.starts_with(&format!("HTTP/1.1 {}", &status[..3])) && got.ends_with("\r\n\r\nno"), "{half}: {got}");
         assert!(!next(&world).await.1);
         assert_eq!(world.provider.seen().len(), 2, "it was sent twice");
@@ -133,6 +129,7 @@ async fn what_follows_an_answer_is_nobodys() {
         world.provider.will_answer(bytes.clone());
         let got = world.call(method, "/api/vehicles", &[]).await;
         assert!(got.status < 305 && !got.text().contains("poison"), "{bytes:?}");
+        assert!(got.status != 204 || !got.head.contains("content-length"), "{}", got.head);
         let (got, same) = next(&world).await;
         assert_eq!((got.text().as_str(), same), ("{}", false), "{bytes:?}");
     }
@@ -202,4 +199,25 @@ async fn an_upload_of_megabytes_in_chunks_goes_out_before_its_answer_comes() {
     assert_eq!(client.response().await.text(), "done");
     assert!(world.provider.one().body == body);
     assert!(next(&world).await.1);
+}
+
+#[tokio::test]
+async fn interim_answers_without_end_are_waited_for_no_longer_than_an_answer() {
+    let world = World::with(&[("KEYFOB_UPSTREAM_TIMEOUT", "1s")], |_| {}).await;
+    world.provider.will(Script::Flood(b"HTTP/1.1 103 Early Hints\r\nx: y\r\n\r\n".repeat(500)));
+    let mut flooded = world.client().await;
+    flooded.send(world.head("GET", "/api/vehicles", &[])).await;
+    world.provider.until(|provider| provider.seen().len() == 1).await;
+    assert_eq!(world.get("/api/vehicles").await.status, 200);
+    flooded.response().await.refuses(504, "upstream_timeout");
+}
+
+#[tokio::test]
+async fn an_answer_passes_down_while_its_request_still_passes_up() {
+    let world = World::new().await;
+    let body = "a".repeat(6_000_000) + "no";
+    world.provider.will(Script::Meanwhile(answer("200 OK", &[], &body)));
+    let upload = world.head("POST", "/api/account", &["Content-Length: 60000000"]) + &"x".repeat(60_000_000);
+    let got = exchange(&world, upload.as_bytes()).await;
+    assert!(got.starts_with("HTTP/1.1 200 OK") && got.ends_with(&("\r\n\r\n".to_owned() + &body)));
 }

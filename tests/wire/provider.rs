@@ -19,6 +19,10 @@ pub(crate) enum Script {
     Answer(Vec<u8>),
     /// Send these bytes as soon as the head is in, and keep the connection open without reading on.
     Early(Vec<u8>),
+    /// Send these bytes again and again until nobody takes them.
+    Flood(Vec<u8>),
+    /// Send these bytes while the body is read and thrown away.
+    Meanwhile(Vec<u8>),
     /// Send these pieces, waiting for a nudge before each but the first.
     Pieces(Vec<Vec<u8>>),
     /// Send these bytes and close; with TLS, without a word of the end.
@@ -219,6 +223,18 @@ impl Provider {
                 stream.write_all(bytes).await?;
                 std::future::pending::<()>().await;
             }
+            if let Script::Flood(bytes) = &script {
+                loop {
+                    stream.write_all(bytes).await?;
+                }
+            }
+            if let Script::Meanwhile(bytes) = &script {
+                let (mut read, mut write) = tokio::io::split(stream);
+                let (mut nowhere, mut answer) = (tokio::io::sink(), &bytes[..]);
+                let drained = tokio::io::copy(&mut read, &mut nowhere);
+                tokio::try_join!(drained, tokio::io::copy(&mut answer, &mut write))?;
+                return Ok(());
+            }
             if let Script::HalfAndClose(half, bytes) = &script {
                 self.fill(&mut stream, &mut buffer, |b| (b.len() >= *half).then_some(0)).await?;
                 return stream.write_all(bytes).await;
@@ -246,7 +262,7 @@ impl Provider {
                     self.nudge.notified().await;
                     return stream.write_all(&more).await;
                 }
-                Script::Close => return Ok(()),
+                Script::Close | Script::Flood(_) | Script::Meanwhile(_) => return Ok(()),
                 Script::Silence => {
                     // Until the other side gives up.
                     let _ = self.fill(&mut stream, &mut buffer, |_| None).await;
