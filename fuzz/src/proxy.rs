@@ -6,12 +6,3 @@ mod framing;
 pub mod oracle;
 #[path = "../../src/proxy/response.rs"]
 mod response;
-
-/// The one thing that these need of a module which needs the whole broker.
-mod outgoing {
-    use http::{HeaderMap, HeaderName, HeaderValue};
-
-    pub(super) fn every<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
-        headers.get_all(name).iter()
-    }
-}

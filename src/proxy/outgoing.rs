@@ -6,6 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use url::form_urlencoded;
 
 use super::coding;
+use super::response::listed;
 use super::settings::Base;
 use crate::broker::{Bearer, Credential};
 use crate::domain::query::QueryVerdict;
@@ -67,11 +68,6 @@ fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
     let named =
         words.filter(|word| !["keep-alive", "close"].iter().any(|usual| word.eq_ignore_ascii_case(usual.as_bytes())));
     named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
-}
-
-/// The words of a list.
-pub(super) fn listed(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|word| !word.is_empty())
 }
 
 /// The target to send: the judged path byte for byte, the query without what PHP reads as `api_key`, and the provider's

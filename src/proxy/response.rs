@@ -8,7 +8,6 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
 use super::framing::{Chunked, Framing, Malformed};
-use super::outgoing::listed;
 
 /// The longest head.
 const LONGEST: usize = 64 * 1024;
@@ -74,6 +73,11 @@ pub(super) fn take_head(unread: &mut BytesMut, method: &Method) -> Result<Option
         let (framing, lasts) = (hop.framing(status, method), hop.lasts(status));
         return Ok(Some(Head { status, headers, text: head, framing, lasts }));
     }
+}
+
+/// The words of a list.
+pub(super) fn listed(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|word| !word.is_empty())
 }
 
 /// What is said of this hop, and where the body ends.

@@ -5,7 +5,8 @@ use http::header::CONTENT_ENCODING;
 use http::{HeaderMap, HeaderValue};
 
 use super::echo::{Guarded, joined};
-use super::outgoing::{every, listed};
+use super::outgoing::every;
+use super::response::listed;
 use decoder::Decoder;
 use plain::Plain;
 
