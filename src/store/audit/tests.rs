@@ -175,3 +175,19 @@ async fn a_row_of_calls_is_never_taken_for_a_command_without_an_outcome() {
     store.complete_commands(&[AuditEvent { id: 128, ..call(9, 3).decided("aborted") }]).await.unwrap();
     assert_eq!(format!("{:?}", all(&store).await), format!("{before:?}"));
 }
+
+#[tokio::test]
+async fn calls_do_not_wait_for_the_disk_and_what_changed_does() {
+    let (_directory, store) = filled(std::iter::empty()).await;
+    let change = AuditEvent::change(Timestamp::from_millis(9), kind::APP_MADE, None);
+    // Whoever used the other connection would wait here for ever.
+    let held = store.write.acquire().await.unwrap();
+    record(&store, &(0..200).map(|n| call(n, 3)).collect::<Vec<_>>()).await;
+    drop(held);
+    let held = store.trail.acquire().await.unwrap();
+    record(&store, &[call(200, 3), change.clone()]).await;
+    record(&store, &[change]).await;
+    store.record_command(&call(201, 3)).await.unwrap();
+    drop(held);
+    assert_eq!(all(&store).await.len(), 204);
+}
