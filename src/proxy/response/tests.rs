@@ -160,6 +160,18 @@ fn headers_come_as_they_are_and_in_their_order() {
 }
 
 #[test]
+fn what_is_of_this_hop_goes_no_further_and_the_length_stays_whoever_names_it() {
+    let bytes = b"HTTP/1.1 200 OK\r\nx-hop: 1\r\nConnection: X-Hop, content-length,, b\xe9d\r\ncontent-length: 5\r\nx-hop: 2\r\nx: y\r\n\r\n";
+    let (head, _) = head_for(&GET, bytes).unwrap().unwrap();
+    let mut names: Vec<_> = head.headers.keys().map(HeaderName::as_str).collect();
+    names.sort_unstable();
+    assert_eq!((names, head.framing, head.lasts), (vec!["content-length", "x"], Framing::Length(5), true));
+    let bytes = b"HTTP/1.1 200 OK\r\nconnection: transfer-encoding, close\r\ntransfer-encoding: chunked\r\n\r\n";
+    let (head, _) = head_for(&GET, bytes).unwrap().unwrap();
+    assert_eq!((head.headers.len(), head.framing, head.lasts), (0, CHUNKED, false));
+}
+
+#[test]
 fn what_is_no_head_is_refused() {
     for bytes in [
         "garbage\r\n\r\n",
