@@ -274,10 +274,16 @@ impl Shared {
                     self.gather();
                 }
                 batch.take(&mut step);
+                let mut begun = false;
                 // An empty queue is not waited for: what is gathered must be written now.
                 while batch.len() < BATCH && !rows.is_empty() && rows.recv_many(&mut step, STEP).await > 0 {
+                    begun |= step.iter().any(|entry| matches!(entry, Entry::Begun));
                     batch.take(&mut step);
                     yield_now().await;
+                }
+                // Sheets that may have been begun since they were gathered: their calls are for the next batch.
+                if begun {
+                    let _ = self.queue.send(Entry::Begun);
                 }
             }
             let now = self.minute();

@@ -110,3 +110,22 @@ async fn a_method_that_is_not_listed_is_kept_as_other() {
     let told: Vec<_> = of_app.iter().map(|row| (row.method.as_deref(), &*row.decision, row.status)).collect();
     assert_eq!(told, [(Some("OTHER"), "method_not_allowed", Some(405)); 5]);
 }
+
+#[tokio::test]
+async fn a_call_that_ends_while_the_writer_empties_its_queue_is_written_though_nothing_follows() {
+    let world = World::new().await;
+    let trail = world.broker.trail();
+    assert!(trail.finish(Duration::from_secs(10)).await);
+    let sheet = trail.sheet();
+    // The writer finds who waits, and the word of a first call behind.
+    let mut caught_up = Box::pin(trail.catch_up(Duration::from_secs(10)));
+    assert!(futures_util::poll!(&mut caught_up).is_pending());
+    sheet.record(AuditEvent::change(world.clock.now(), kind::CALL, Some(world.user)).decided("allowed"));
+    assert!(caught_up.await);
+    let written = async {
+        while trail.waiting() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(3), written).await.expect("the call is not written");
+}
