@@ -51,10 +51,10 @@ pub(super) struct Link {
     io: Io,
     /// What was read and not taken yet.
     pub(super) unread: BytesMut,
-    /// The request that is being sent.
+    /// The request that is being sent, or was.
     sending: Option<Sending>,
-    /// The provider took only a part of it.
-    stopped: bool,
+    /// Not all of it has left.
+    unsent: bool,
     /// It was just asked for more to read, and there was none.
     asked: bool,
     idle_since: Instant,
@@ -67,16 +67,15 @@ impl Link {
     /// Its body broke off: there is nothing to wait for.
     pub(super) fn send(&mut self, cx: &mut Context<'_>) -> Result<(), BodyCut> {
         let Some(sending) = &mut self.sending else { return Ok(()) };
-        let Poll::Ready(outcome) = sending.poll(&mut self.io, cx) else { return Ok(()) };
+        let outcome = sending.poll(&mut self.io, cx);
+        // Also when all of it has left: at the end of the turn the socket may have had no room for the last of it.
+        self.unsent = !matches!(outcome, Poll::Ready(Ok(())));
+        let Poll::Ready(Err(stopped)) = outcome else { return Ok(()) };
         self.sending = None;
-        match outcome {
-            Ok(()) => Ok(()),
-            Err(Stopped::Body) => Err(BodyCut),
+        match stopped {
+            Stopped::Body => Err(BodyCut),
             // The answer may be here nevertheless, and say why.
-            Err(Stopped::Connection) => {
-                self.stopped = true;
-                Ok(())
-            }
+            Stopped::Connection => Ok(()),
         }
     }
 
@@ -178,7 +177,7 @@ impl Server {
             None => self.connect().await?,
         };
         let method = sending.method.clone();
-        link.sending = Some(sending);
+        (link.sending, link.unsent) = (Some(sending), true);
         let wait = Wait::default();
         wait.restart(pulse);
         let mut so_far = 0;
@@ -226,7 +225,7 @@ impl Server {
                 NoAnswer::Unreachable
             })?;
             let (io, unread) = (TokioIo::new(io), BytesMut::new());
-            Ok(Box::new(Link { io, unread, sending: None, stopped: false, asked: false, idle_since: Instant::now() }))
+            Ok(Box::new(Link { io, unread, sending: None, unsent: false, asked: false, idle_since: Instant::now() }))
         };
         // The connector bounds the TCP handshake; this bounds that of TLS too.
         timeout(self.connect_timeout, connect).await.unwrap_or(Err(NoAnswer::Timeout))
@@ -234,11 +233,12 @@ impl Server {
 
     /// Keeps a connection whose answer was read to its end, if it can take another request.
     pub(super) fn keep(&self, mut link: Box<Link>) {
-        if link.sending.is_some() || link.stopped || !link.unread.is_empty() {
+        if link.unsent || !link.unread.is_empty() {
             return;
         }
         // Its memory is for those that are in use.
         link.unread = BytesMut::new();
+        link.sending = None;
         link.idle_since = Instant::now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len() < MOST_KEPT {
@@ -276,3 +276,6 @@ impl std::fmt::Display for Causes<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

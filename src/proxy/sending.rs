@@ -69,7 +69,7 @@ impl Sending {
         self
     }
 
-    /// Sends what can be sent. Ready when all of it has left.
+    /// Sends what can be sent. Ready when all of it has left; asked again then, it sends what was held back beneath.
     pub(super) fn poll<T: AsyncWrite + Unpin>(
         &mut self,
         io: &mut T,
@@ -105,6 +105,8 @@ impl Sending {
                 }
             }
         }
+        // An answer may take its time, and needs no memory for this.
+        self.out = BytesMut::new();
         Pin::new(io).poll_flush(cx).map_err(|_| Stopped::Connection)
     }
 
