@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, Method, Request, StatusCode, Version};
 use http_body::Body as _;
 use hyper::client::conn::http1;
@@ -241,7 +241,7 @@ pub fn agree(method: &Method, bytes: &[u8], size: usize, after: After) -> [Taken
         let lists: Vec<_> = others.get_all(CONNECTION).iter().cloned().collect();
         let words = lists.iter().flat_map(|list| list.as_bytes().split(|byte| *byte == b','));
         let named = words.filter_map(|word| HeaderName::from_bytes(word.trim_ascii()).ok());
-        for name in named.filter(|name| name != CONTENT_LENGTH).chain([CONNECTION]) {
+        for name in named.filter(|name| ![CONTENT_LENGTH, CONTENT_ENCODING].contains(name)).chain([CONNECTION]) {
             others.remove(name);
         }
         assert_eq!((status, headers), (&theirs, &others), "another head: {story}");

@@ -3,7 +3,7 @@
 use std::mem::MaybeUninit;
 
 use bytes::{Buf as _, Bytes, BytesMut};
-use http::header::{CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::header::{CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use httparse::{ParserConfig, Status};
 
@@ -62,8 +62,8 @@ pub(super) fn take_head(unread: &mut BytesMut, method: &Method) -> Result<Option
         }
         unread.advance(length);
         for name in &hop.named {
-            // Never one that frames the message.
-            if name != CONTENT_LENGTH {
+            // Never one that frames the message, or that says how its body is to be looked into.
+            if name != CONTENT_LENGTH && name != CONTENT_ENCODING {
                 headers.remove(name);
             }
         }

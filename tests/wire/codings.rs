@@ -307,3 +307,18 @@ async fn a_body_that_was_compressed_for_the_way_is_not_passed_on_where_a_token_w
         assert_eq!(world.get("/api/vehicles").await.text(), "{}");
     }
 }
+
+#[tokio::test]
+async fn a_coding_that_is_said_to_be_of_this_hop_alone_is_looked_into_all_the_same() {
+    let world = World::new().await;
+    // Long enough not to be stored as it is.
+    let body = coded("gzip", &format!("{}{TOKEN}", "no token yet ".repeat(99)));
+    let head = "HTTP/1.1 200 OK\r\nconnection: Content-Encoding\r\ncontent-encoding: gzip\r\n";
+    let head = format!("{head}transfer-encoding: chunked\r\n\r\n");
+    world.provider.will_answer([head.as_bytes(), &chunk(&body), b"0\r\n\r\n"].concat());
+    let mut client = world.client().await;
+    client.send(world.head("GET", "/api/vehicles", &["Connection: close"])).await;
+    let (got, _) = client.rest().await;
+    assert!(!got.ends_with(b"0\r\n\r\n"));
+    assert!(super::provider::find(&opened("gzip", &unchunked(&got)), TOKEN.as_bytes()).is_none());
+}
