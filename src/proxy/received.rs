@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::SizeHint;
+use tokio::time::timeout;
 
 use super::framing::{Framing, Malformed};
 use super::provider::{Link, Server};
@@ -13,6 +14,9 @@ use super::pulse::{Pulse, Wait};
 use super::response::Head;
 use super::sent::BodyCut;
 use super::turn::Turn;
+
+/// How long the rest of an answer that is thrown away may take.
+const LONGEST_DRAIN: Duration = Duration::from_secs(1);
 
 /// The provider's body did not come to its end.
 #[derive(Debug, thiserror::Error)]
@@ -119,10 +123,11 @@ impl Received {
         }
     }
 
-    /// Reads an answer that is not passed on to its end, so that its connection can be kept; gives up where it is long.
+    /// Reads an answer that is not passed on to its end, so that its connection can be kept; gives up where it is long, or
+    /// does not come.
     pub(super) async fn drain(mut self) {
         let mut left: usize = 64 * 1024;
-        std::future::poll_fn(|cx| {
+        let drained = std::future::poll_fn(|cx| {
             loop {
                 match self.poll(cx) {
                     Poll::Pending => return Poll::Pending,
@@ -130,7 +135,7 @@ impl Received {
                     Poll::Ready(_) => return Poll::Ready(()),
                 }
             }
-        })
-        .await;
+        });
+        let _ = timeout(LONGEST_DRAIN, drained).await;
     }
 }

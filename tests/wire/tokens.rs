@@ -236,6 +236,16 @@ async fn the_login_page_in_place_of_a_401_brings_a_refresh_too() {
 }
 
 #[tokio::test]
+async fn a_401_that_does_not_come_to_its_end_does_not_keep_the_call_from_going_out_once_more() {
+    let world = refreshable().await;
+    let [head, rest] = ["HTTP/1.1 401 Unauthorized\r\ncontent-length: 9\r\n\r\n{", "}"].map(Into::into);
+    world.provider.will(Script::Pieces(vec![head, rest]));
+    world.provider.will_answer(tokens("new-token"));
+    world.provider.will_answer(ok("done"));
+    assert_eq!(world.get("/api/vehicles").await.text(), "done");
+}
+
+#[tokio::test]
 async fn a_second_401_is_passed_on_and_a_third_call_is_not_made() {
     let world = refreshable().await;
     for bytes in [unauthenticated(), tokens("new-token"), unauthenticated()] {
