@@ -159,8 +159,10 @@ fn to_send() -> (Arc<Bearer>, HeaderMap, HeaderValue) {
     (house.bearer(&permit), asked(), HeaderValue::from_static("teslascope.com"))
 }
 
-/// The head of an answer, and its headers.
-fn answered() -> (String, HeaderMap) {
+/// The head of an answer, its headers, and what they are filtered by.
+type Answered = (House, Arc<Bearer>, String, HeaderMap);
+
+fn to_pass_on() -> Answered {
     let pairs = [
         ("server", "nginx"),
         ("date", "Tue, 24 Nov 2026 09:00:00 GMT"),
@@ -174,7 +176,11 @@ fn answered() -> (String, HeaderMap) {
         ("strict-transport-security", "max-age=31536000"),
     ];
     let lines: Vec<String> = pairs.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    (lines.concat(), headers(&pairs))
+    let (house, permit) = House::permitted();
+    let bearer = house.bearer(&permit);
+    // As it is after the first call with this token.
+    let _ = bearer.lead();
+    (house, bearer, lines.concat(), headers(&pairs))
 }
 
 fn most(instructions: u64) -> LibraryBenchmarkConfig {
@@ -216,19 +222,19 @@ fn request_headers((bearer, asked, host): (Arc<Bearer>, HeaderMap, HeaderValue))
 }
 
 #[library_benchmark(config = most(RESPONSE_HEADERS))]
-#[bench::usual((House::new(), answered()))]
-fn response_headers((house, (text, mut answered)): (House, (String, HeaderMap))) -> (HeaderMap, House, String) {
-    let token = b"eyJ0eXAi.a-token-of-some-length.c2lnbmF0dXJl";
-    filter(black_box(&mut answered), text.as_bytes(), Some(token), Upstream::Api, &house.addresses);
-    (black_box(answered), house, text)
+#[bench::usual(to_pass_on())]
+fn response_headers((house, bearer, text, mut answered): Answered) -> (HeaderMap, Answered) {
+    filter(black_box(&mut answered), text.as_bytes(), Some(&bearer), Upstream::Api, &house.addresses);
+    let filtered = black_box(std::mem::take(&mut answered));
+    (filtered, (house, bearer, text, answered))
 }
 
 /// As README.md has them down.
 const PATH_JUDGE: u64 = 1_383;
 const KEY_LOOK_UP: u64 = 4_175;
 const GRANT_CHOICE: u64 = 613;
-const REQUEST_HEADERS: u64 = 3_751;
-const RESPONSE_HEADERS: u64 = 1_965;
+const REQUEST_HEADERS: u64 = 2_337;
+const RESPONSE_HEADERS: u64 = 1_904;
 
 library_benchmark_group!(
     name = call,

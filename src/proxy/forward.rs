@@ -143,7 +143,7 @@ impl Desk {
         } else {
             self.patience.upstream_idle
         });
-        incoming::filter(&mut headers, &head.text, bearer.as_deref().map(Bearer::token), upstream, &self.addresses);
+        incoming::filter(&mut headers, &head.text, bearer.as_deref(), upstream, &self.addresses);
         if head.status == StatusCode::FORBIDDEN
             && let Need::Scope(scope) = need
         {

@@ -6,6 +6,7 @@ use memchr::memmem;
 use url::Url;
 
 use super::settings::Base;
+use crate::broker::Bearer;
 use crate::domain::route::Upstream;
 
 /// Whether a response header of this name goes no further: of this hop only, made for browsers at the provider's origin,
@@ -29,11 +30,17 @@ fn is_dropped(name: &str) -> bool {
     }
 }
 
-/// Filters a response's headers, of which those of its hop are gone. `text` is the head as it came, `token` what no value may
-/// contain.
-pub fn filter(headers: &mut HeaderMap, text: &[u8], token: Option<&[u8]>, upstream: Upstream, addresses: &Addresses) {
-    // All of the head at once: to begin a search costs as much as most values take.
-    let token = token.filter(|token| memmem::find(text, token).is_some());
+/// Filters a response's headers, of which those of its hop are gone. `text` is the head as it came; no value may contain the
+/// token of `bearer`.
+pub fn filter(
+    headers: &mut HeaderMap,
+    text: &[u8],
+    bearer: Option<&Bearer>,
+    upstream: Upstream,
+    addresses: &Addresses,
+) {
+    // Where not even the token's beginning is in the head, no value need be looked at.
+    let token = bearer.filter(|bearer| bearer.lead().find(text).is_some()).map(Bearer::token);
     let mut dropped = Vec::new();
     let mut has_address = false;
     for (name, value) in headers.iter() {
