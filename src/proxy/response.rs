@@ -131,7 +131,8 @@ impl Hop {
             StatusCode::SWITCHING_PROTOCOLS => true,
             // A body may come that has no place here.
             StatusCode::NO_CONTENT => self.chunked || self.length.is_some_and(|length| length != 0),
-            _ => false,
+            // As RFC 9112 6.3 wants it: one of the two was meant by whoever wrote it, and nobody knows which.
+            _ => self.chunked && self.length.is_some(),
         };
         !self.old && !self.closes && !ends
     }

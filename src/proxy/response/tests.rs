@@ -141,6 +141,7 @@ fn a_connection_lasts_unless_it_is_old_or_somewhere_says_close() {
     assert!(!lasts("HTTP/1.1 200 OK\r\nconnection: close\r\nconnection: keep-alive"));
     assert!(!lasts("HTTP/1.0 200 OK"));
     assert!(!lasts("HTTP/1.0 200 OK\r\nconnection: keep-alive"));
+    assert!(!lasts("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked"), "with a length beside chunks");
 }
 
 #[test]
