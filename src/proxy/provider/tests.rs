@@ -21,7 +21,7 @@ async fn a_request_that_finds_the_socket_full_leaves_once_there_is_room() {
     let mut full = 0;
     loop {
         ours.writable().await.unwrap();
-        match ours.try_write(&[b'x'; 64 * 1024]) {
+        match ours.try_write(&[b'x'; 8 * 1024]) {
             Ok(count) => full += count,
             Err(_) => break,
         }
