@@ -7,7 +7,7 @@ use crate::store::AuditRow;
 
 /// What the writer is handed.
 pub(super) enum Entry {
-    /// A change.
+    /// A change, or a call that was taken from its sheet.
     Event(AuditEvent),
     /// What became of a command.
     Completed(AuditEvent),
@@ -37,13 +37,17 @@ impl Batch {
     pub(super) fn take(&mut self, entries: &mut Vec<Entry>) {
         for entry in entries.drain(..) {
             match entry {
-                Entry::Event(event) => self.events.push(event),
+                Entry::Event(event) => self.add_event(event),
                 Entry::Completed(event) => self.completed.push(event),
                 Entry::Rows(rows) => self.add(rows),
                 Entry::Begun => {}
                 Entry::Flush(done) => self.flushes.push(done),
             }
         }
+    }
+
+    pub(super) fn add_event(&mut self, event: AuditEvent) {
+        self.events.push(event);
     }
 
     fn add(&mut self, rows: Vec<AuditRow>) {

@@ -237,7 +237,7 @@ impl Trail {
     /// for, so that whoever changed something finds it there.
     pub async fn catch_up(&self, patience: Duration) -> bool {
         let (done, written) = oneshot::channel();
-        self.shared.gather();
+        self.shared.gather(|call| self.push(Entry::Event(call)));
         self.push(Entry::Flush(done));
         self.shared.hurry.store(true, Ordering::Relaxed);
         self.shared.wake.notify_one();
@@ -271,19 +271,16 @@ impl Shared {
                 }
                 if !matches!(step.last(), Some(Entry::Flush(_))) {
                     let _ = timeout(GATHER, self.enough()).await;
-                    self.gather();
                 }
                 batch.take(&mut step);
-                let mut begun = false;
                 // An empty queue is not waited for: what is gathered must be written now.
                 while batch.len() < BATCH && !rows.is_empty() && rows.recv_many(&mut step, STEP).await > 0 {
-                    begun |= step.iter().any(|entry| matches!(entry, Entry::Begun));
                     batch.take(&mut step);
                     yield_now().await;
                 }
-                // Sheets that may have been begun since they were gathered: their calls are for the next batch.
-                if begun {
-                    let _ = self.queue.send(Entry::Begun);
+                // Last, when all that was queued is taken: it is older, and a sheet that it said was begun is looked at now.
+                if rows.is_empty() {
+                    self.gather(|call| batch.add_event(call));
                 }
             }
             let now = self.minute();
@@ -304,13 +301,10 @@ impl Shared {
         }
     }
 
-    /// Queues what stands on the sheets.
-    fn gather(&self) {
-        for sheet in &*self.sheets.lock().unwrap_or_else(PoisonError::into_inner) {
-            for call in sheet.take() {
-                let _ = self.queue.send(Entry::Event(call));
-            }
-        }
+    /// Takes what stands on the sheets.
+    fn gather(&self, take: impl FnMut(AuditEvent)) {
+        let sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
+        sheets.iter().flat_map(|sheet| sheet.take()).for_each(take);
     }
 
     async fn keep(&self, batch: &mut Batch) {

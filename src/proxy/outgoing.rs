@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use url::form_urlencoded;
 
 use super::coding;
-use super::response::listed;
+use super::response::named;
 use super::settings::Base;
 use crate::broker::{Bearer, Credential};
 use crate::domain::query::QueryVerdict;
@@ -39,7 +39,7 @@ pub fn dress(
     mut line: impl FnMut(&HeaderName, &HeaderValue),
 ) {
     line(&HOST, host);
-    let named = nominated(asked);
+    let named: Vec<_> = every(asked, &CONNECTION).flat_map(|value| named(value.as_bytes())).collect();
     let passes = |name: &HeaderName| is_listed(name.as_str()) && (!named.contains(name) || name == CONTENT_LENGTH);
     let indifferent = |accept: &HeaderValue| accept.as_bytes().trim_ascii() == b"*/*";
     let accept = every(asked, &ACCEPT).next().filter(|_| passes(&ACCEPT));
@@ -60,14 +60,6 @@ pub fn dress(
 /// The values of every header of this name. A message has few headers: to pass them all costs less than to hash the name.
 pub(super) fn every<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a HeaderValue> {
     headers.iter().filter(move |(other, _)| *other == name).map(|(_, value)| value)
-}
-
-/// What `Connection` names (RFC 9110 7.6.1): in most messages nothing.
-fn nominated(headers: &HeaderMap) -> Vec<HeaderName> {
-    let words = every(headers, &CONNECTION).flat_map(|value| listed(value.as_bytes()));
-    let named =
-        words.filter(|word| !["keep-alive", "close"].iter().any(|usual| word.eq_ignore_ascii_case(usual.as_bytes())));
-    named.filter_map(|name| HeaderName::from_bytes(name).ok()).collect()
 }
 
 /// The target to send: the judged path byte for byte, the query without what PHP reads as `api_key`, and the provider's

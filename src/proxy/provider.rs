@@ -55,8 +55,6 @@ pub(super) struct Link {
     sending: Option<Sending>,
     /// Not all of it has left.
     unsent: bool,
-    /// It was just asked for more to read, and there was none.
-    asked: bool,
     idle_since: Instant,
 }
 
@@ -90,9 +88,6 @@ impl Link {
 
     /// Reads the head of the answer to a request with this method.
     fn poll_head(&mut self, method: &Method, cx: &mut Context<'_>) -> Poll<Result<Head, NoAnswer>> {
-        if std::mem::take(&mut self.asked) {
-            return Poll::Pending;
-        }
         loop {
             match ready!(self.poll_read(cx)) {
                 Ok(read) if read > 0 => {}
@@ -209,9 +204,8 @@ impl Server {
                 self.kept.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 return None;
             }
-            link.asked = poll_fn(|cx| Poll::Ready(link.poll_read(cx).is_pending())).await;
             // Nothing is to come, not even the end.
-            if link.asked {
+            if poll_fn(|cx| Poll::Ready(link.poll_read(cx).is_pending())).await {
                 return Some(link);
             }
         }
@@ -225,7 +219,7 @@ impl Server {
                 NoAnswer::Unreachable
             })?;
             let (io, unread) = (TokioIo::new(io), BytesMut::new());
-            Ok(Box::new(Link { io, unread, sending: None, unsent: false, asked: false, idle_since: Instant::now() }))
+            Ok(Box::new(Link { io, unread, sending: None, unsent: false, idle_since: Instant::now() }))
         };
         // The connector bounds the TCP handshake; this bounds that of TLS too.
         timeout(self.connect_timeout, connect).await.unwrap_or(Err(NoAnswer::Timeout))

@@ -80,6 +80,12 @@ pub(super) fn listed(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|word| !word.is_empty())
 }
 
+/// The headers that a `Connection` names (RFC 9110 7.6.1): in most messages none.
+pub(super) fn named(connection: &[u8]) -> impl Iterator<Item = HeaderName> {
+    let usual = |word: &&[u8]| word.eq_ignore_ascii_case(b"keep-alive") || word.eq_ignore_ascii_case(b"close");
+    listed(connection).filter(move |word| !usual(word)).filter_map(|word| HeaderName::from_bytes(word).ok())
+}
+
 /// What is said of this hop, and where the body ends.
 #[derive(Default)]
 struct Hop {
@@ -114,13 +120,8 @@ impl Hop {
         if name != CONNECTION {
             return Ok(false);
         }
-        for word in listed(value) {
-            if word.eq_ignore_ascii_case(b"close") {
-                self.closes = true;
-            } else if !word.eq_ignore_ascii_case(b"keep-alive") {
-                self.named.extend(HeaderName::from_bytes(word));
-            }
-        }
+        self.closes |= listed(value).any(|word| word.eq_ignore_ascii_case(b"close"));
+        self.named.extend(named(value));
         Ok(true)
     }
 

@@ -33,7 +33,6 @@ async fn a_request_that_finds_the_socket_full_leaves_once_there_is_room() {
         unread: BytesMut::new(),
         sending: Some(sending),
         unsent: true,
-        asked: false,
         idle_since: Instant::now(),
     };
     let mut head = Box::pin(timeout(
