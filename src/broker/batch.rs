@@ -7,7 +7,7 @@ use crate::store::AuditRow;
 
 /// What the writer is handed.
 pub(super) enum Entry {
-    /// A change, or a call that was taken from its sheet.
+    /// A change.
     Event(AuditEvent),
     /// What became of a command.
     Completed(AuditEvent),
@@ -37,7 +37,7 @@ impl Batch {
     pub(super) fn take(&mut self, entries: &mut Vec<Entry>) {
         for entry in entries.drain(..) {
             match entry {
-                Entry::Event(event) => self.add_event(event),
+                Entry::Event(event) => self.events.push(event),
                 Entry::Completed(event) => self.completed.push(event),
                 Entry::Rows(rows) => self.add(rows),
                 Entry::Begun => {}
@@ -46,8 +46,8 @@ impl Batch {
         }
     }
 
-    pub(super) fn add_event(&mut self, event: AuditEvent) {
-        self.events.push(event);
+    pub(super) fn add_calls(&mut self, calls: Vec<AuditEvent>) {
+        self.events.extend(calls);
     }
 
     fn add(&mut self, rows: Vec<AuditRow>) {
@@ -69,12 +69,17 @@ impl Batch {
         self.packed = 0;
     }
 
+    /// Whether somebody waits for all that came before.
+    pub(super) const fn is_awaited(&self) -> bool {
+        !self.flushes.is_empty()
+    }
+
     /// How many events wait in it.
     pub(super) const fn len(&self) -> usize {
         self.events.len() + self.packed + self.completed.len()
     }
 
     pub(super) const fn is_empty(&self) -> bool {
-        self.len() == 0 && self.flushes.is_empty()
+        self.len() == 0 && !self.is_awaited()
     }
 }

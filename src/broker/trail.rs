@@ -237,7 +237,6 @@ impl Trail {
     /// for, so that whoever changed something finds it there.
     pub async fn catch_up(&self, patience: Duration) -> bool {
         let (done, written) = oneshot::channel();
-        self.shared.gather(|call| self.push(Entry::Event(call)));
         self.push(Entry::Flush(done));
         self.shared.hurry.store(true, Ordering::Relaxed);
         self.shared.wake.notify_one();
@@ -279,8 +278,9 @@ impl Shared {
                     yield_now().await;
                 }
                 // Last, when all that was queued is taken: it is older, and a sheet that it said was begun is looked at now.
-                if rows.is_empty() {
-                    self.gather(|call| batch.add_event(call));
+                if rows.is_empty() || batch.is_awaited() {
+                    let sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
+                    sheets.iter().for_each(|sheet| batch.add_calls(sheet.take()));
                 }
             }
             let now = self.minute();
@@ -299,12 +299,6 @@ impl Shared {
         while self.waiting.load(Ordering::Relaxed) < BATCH && !self.hurry.swap(false, Ordering::Relaxed) {
             self.wake.notified().await;
         }
-    }
-
-    /// Takes what stands on the sheets.
-    fn gather(&self, take: impl FnMut(AuditEvent)) {
-        let sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
-        sheets.iter().flat_map(|sheet| sheet.take()).for_each(take);
     }
 
     async fn keep(&self, batch: &mut Batch) {

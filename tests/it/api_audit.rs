@@ -132,3 +132,21 @@ async fn calls_of_several_lanes_are_kept_whole_and_in_order_with_what_changed_me
     let change = found.iter().position(|event| event.kind == kind::APP_CHANGED).unwrap();
     assert!((200..500).contains(&change), "{change}");
 }
+
+#[tokio::test]
+async fn who_waits_for_what_was_written_waits_for_the_sheets_too_however_much_follows() {
+    let house = House::with_admin().await;
+    let trail = house.broker.trail();
+    let user = house.broker.find_user("ada").await.unwrap().id;
+    let row = |kind| AuditEvent::change(house.clock.now(), kind, Some(user));
+    let sheet = trail.sheet();
+    sheet.record(row(kind::CALL).decided("allowed"));
+    let waits = async {
+        assert!(trail.catch_up(Duration::from_secs(10)).await);
+        let filter = AuditFilter { limit: 10_000, ..AuditFilter::default() };
+        house.broker.store.list_audit(&filter).await.unwrap().iter().any(|event| event.kind == kind::CALL)
+    };
+    // More than one batch of them, before the writer has its turn.
+    let follows = async { (0..5_000).for_each(|_| trail.record(row(kind::APP_CHANGED))) };
+    assert!(tokio::join!(waits, follows).0);
+}

@@ -28,13 +28,8 @@ async fn a_request_that_finds_the_socket_full_leaves_once_there_is_room() {
     }
     let io = TokioIo::new(MaybeHttpsStream::Http(TokioIo::new(Corked::new(ours, cork, Leftover::Dropped))));
     let sending = Sending::new(Method::GET, &PathAndQuery::from_static("/x")).with_body(SentBody::None);
-    let mut link = Link {
-        io,
-        unread: BytesMut::new(),
-        sending: Some(sending),
-        unsent: true,
-        idle_since: Instant::now(),
-    };
+    let mut link =
+        Link { io, unread: BytesMut::new(), sending: Some(sending), unsent: true, idle_since: Instant::now() };
     let mut head = Box::pin(timeout(
         Duration::from_secs(5),
         poll_fn(|cx| {
